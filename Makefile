@@ -1,0 +1,43 @@
+# make protect PHOTO=me.jpg   cloaks a photo (without PHOTO: a portrait that comes with scikit-image)
+# make test                   format check, lint, types, tests, doctests
+.PHONY: protect test format docs clean
+export OMP_WAIT_POLICY = passive
+
+PYTHON ?= python3
+PHOTO ?=
+PROTECT ?=
+BIN = .venv/bin
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+protect: .venv/installed
+	@$(BIN)/faceveil protect $(if $(PHOTO),"$(PHOTO)",--demo) --picture $(PROTECT)
+
+test: .venv/developer
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+format: .venv/developer
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+docs: .venv/developer
+	$(BIN)/python -m faceveil.cli.document > docs/cli.md
+
+clean:
+	rm -rf .venv
+
+.venv/bin/python:
+	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("faceveil needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "pip>=25.1"
+
+.venv/installed: .venv/bin/python pyproject.toml constraints.txt
+	@echo "Setting up .venv (PyTorch and the recognizer's weights: about 1.5 GB; once)"
+	$(INSTALL) --editable ".[heif]"
+	@touch $@
+
+.venv/developer: .venv/installed
+	$(INSTALL) --group dev
+	@touch $@
