@@ -1,0 +1,102 @@
+"""From a photo to aligned images, and nowhere a step that a gradient cannot pass.
+
+A matrix [2, 3] maps an aligned image's coordinates to the photo's; pixel centers lie at half-integers.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from faceveil.types import Aligned, Images, Landmarks, Matrices, Picture
+
+
+def similarity(landmarks: Landmarks, template: Float[Tensor, "5 2"]) -> Matrices:
+    """The rotation, scale and shift that best carry a template's points onto each face's landmarks.
+
+    Least squares (Umeyama, 1991, without reflection), closed form in the plane: with points as complex numbers and
+    both sets centered, the factor is sum(conj(t) z) / sum(|t|^2).
+    """
+    center, mean = landmarks.mean(1), template.mean(0)
+    z, t = landmarks - center[:, None], template - mean
+    a = (z * t).sum((1, 2)) / t.square().sum()
+    b = (z[..., 1] * t[:, 0] - z[..., 0] * t[:, 1]).sum(1) / t.square().sum()
+    linear = torch.stack([torch.stack([a, -b], 1), torch.stack([b, a], 1)], 1)
+    return torch.cat([linear, (center - linear @ mean)[..., None]], 2)
+
+
+def compose(outer: Float[Tensor, "*outer 2 3"], inner: Float[Tensor, "*inner 2 3"]) -> Float[Tensor, "*both 2 3"]:
+    """The matrices that apply `inner` first, then `outer`."""
+    linear, shift = outer[..., :2], outer[..., 2:]
+    return linear @ inner + F.pad(shift, (2, 0))
+
+
+def warp(images: Images, matrices: Matrices, size: tuple[int, int]) -> Aligned:
+    """Images of that height and width, sampled bilinearly where the matrices point; black outside."""
+    height, width = size
+    h, w = images.shape[2:]
+    into = torch.tensor([[2 / w], [2 / h]], device=images.device)
+    # from [-1, 1] over the output to its pixels, to the input's pixels, to [-1, 1] over the input
+    unit = torch.tensor([[width / 2, 0, width / 2], [0, height / 2, height / 2]], device=images.device)
+    theta = compose(matrices.to(images), unit) * into - torch.tensor([0.0, 0.0, 1.0], device=images.device)
+    grid = F.affine_grid(theta, [len(images), 3, height, width], align_corners=False)
+    return F.grid_sample(images, grid, align_corners=False)
+
+
+def chip(photo: Picture, matrix: Float[Tensor, "2 3"], size: tuple[int, int], roundings: bool = False) -> Aligned:
+    """One aligned face [1, 3, height, width], cut as `dlib.get_face_chip` does; black outside the photo.
+
+    The photo, in [0, 1], is halved (5-tap binomial filter) while the face is more than twice as large as wanted, then
+    sampled bilinearly. `roundings` keeps dlib's own: a box that is a pixel smaller, halved pixels a quarter of a pixel
+    off, 8-bit values rounded down. Without them gradients pass.
+    """
+    height, width = size
+    step = float(torch.linalg.det(matrix[:, :2]).clamp(min=1e-12).sqrt())
+    side = math.sqrt(height * width)
+    halvings = math.ceil(math.log2(max(2.0, (step * side - 1) / (side - 1)) / 2))
+    if roundings:
+        matrix = _shrink(matrix, size, (width - 1 / step) / (width - 1))
+    margin = 2 ** (halvings + 2) - 2
+    corners = torch.tensor([[0.5, 0.5], [width - 0.5, 0.5], [0.5, height - 0.5], [width - 0.5, height - 0.5]])
+    seen = corners.to(matrix) @ matrix[:, :2].T + matrix[:, 2]
+    left, top = (seen.amin(0).floor().long() - margin).clamp(min=0).tolist()
+    right, bottom = (seen.amax(0).floor().long() + margin + 1).clamp(min=0).tolist()
+    level = photo[None, :, top:bottom, left:right]
+    matrix = matrix - matrix.new_tensor([[0, 0, left], [0, 0, top]])
+    for _ in range(halvings):
+        if min(level.shape[2:]) <= 8:
+            break
+        level = _halve(level)
+        level = _floor(level) if roundings else level
+        matrix = matrix / 2 - matrix.new_tensor([[0, 0, 1.0], [0, 0, 0.5]] if roundings else [[0, 0, 0.75]] * 2)
+    if 0 in level.shape:
+        return photo.new_zeros(1, 3, height, width)
+    sampled = warp(level, matrix[None], size)
+    return _floor(sampled) if roundings else sampled
+
+
+def _shrink(matrix: Tensor, size: tuple[int, int], factor: float) -> Tensor:
+    """The matrix of an image that sees less by that factor around its center."""
+    height, width = size
+    about = matrix.new_tensor([[factor, 0, width / 2 * (1 - factor)], [0, factor, height / 2 * (1 - factor)]])
+    return compose(matrix, about)
+
+
+def _halve(images: Images) -> Aligned:
+    """Filtered with 1 4 6 4 1 along rows and columns, every other pixel kept."""
+    taps = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0], device=images.device) / 16
+    return F.conv2d(images, torch.outer(taps, taps).expand(3, 1, 5, 5), stride=2, groups=3)
+
+
+def _floor(images: Images) -> Images:
+    return (images * 255 + 1e-3).floor() / 255
+
+
+def align(photo: Picture, landmarks: Landmarks, template: Float[Tensor, "5 2"], size: tuple[int, int]) -> Aligned:
+    """Every face of a photo, its landmarks carried as near to the template as can be."""
+    matrices = similarity(landmarks, template)
+    return (
+        torch.cat([chip(photo, matrix, size) for matrix in matrices]) if len(matrices) else photo.new_zeros(0, 3, *size)
+    )

@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from skimage.data import astronaut
+from skimage.transform import SimilarityTransform, rescale
+
+from faceveil.faces import align, templates
+from oracles import DLIB_FIVE_POINTS, dlib_chip
+
+
+def photo(scale: float) -> np.ndarray:
+    resized = rescale(astronaut()[:256, 80:368], scale, channel_axis=2, anti_aliasing=scale < 1)
+    return np.ascontiguousarray((255 * resized).clip(0, 255).astype(np.uint8))
+
+
+def five_points(scale: float, angle: float) -> np.ndarray:
+    turn = 100 * scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    noise = np.random.default_rng(0).normal(0, 1.5 * scale, (5, 2))
+    return np.rint((DLIB_FIVE_POINTS - 0.5) @ turn.T + np.array([142, 115]) * scale + noise).astype(int)
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.2, -0.7])
+@pytest.mark.parametrize("scale", [0.5, 1.0, 2.2, 5.0])
+def test_chip_equals_dlibs_to_one_grey_level(scale, angle):
+    points = five_points(scale, angle)
+    template = templates.dlib_chip(torch.tensor(DLIB_FIVE_POINTS), 150)
+    matrix = align.similarity(torch.tensor(points + 0.5), template)[0].float()
+    image = torch.from_numpy(photo(scale)).permute(2, 0, 1) / 255
+    ours = 255 * align.chip(image, matrix, (150, 150), roundings=True)[0].permute(1, 2, 0)
+    assert np.abs(ours.numpy() - dlib_chip(photo(scale), points)).max() < 1.01
+
+
+@pytest.mark.parametrize("scale", [0.5, 3.0])
+def test_chip_passes_gradients(scale):
+    image = (torch.from_numpy(photo(scale)).permute(2, 0, 1) / 255).requires_grad_()
+    template = templates.template("dlib", 150, 150)
+    landmarks = template[None] * scale * 0.8 + 60 * scale
+    align.align(image, landmarks, template, (150, 150)).sum().backward()
+    assert image.grad is not None
+    assert image.grad.sum() > 0.9 * 3 * 150 * 150
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_similarity_equals_scikit_images(seed):
+    points = np.random.default_rng(seed).normal(0, 50, (5, 2))
+    template = templates.template("arcface", 112, 112).double()
+    expected = SimilarityTransform.from_estimate(template.numpy(), points).params[:2]
+    ours = align.similarity(torch.tensor(points)[None], template)[0]
+    # scikit-image may mirror where that fits better; a face is never mirrored
+    if np.linalg.det(np.cov(template.numpy().T, points.T)[:2, 2:]) > 0:
+        assert np.allclose(ours, expected, atol=1e-6)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.floats(-3, 3), st.floats(0.3, 3), st.floats(-20, 20))
+def test_composed_matrices_act_one_after_the_other(angle, scale, shift):
+    inner = torch.tensor([[[np.cos(angle), -np.sin(angle), shift], [np.sin(angle), np.cos(angle), 1.0]]])
+    outer = torch.tensor([[[scale, 0.0, 1.0], [0.0, scale, shift]]], dtype=inner.dtype)
+    point = torch.tensor([3.0, -2.0], dtype=inner.dtype)
+    once = inner[0, :, :2] @ point + inner[0, :, 2]
+    twice = outer[0, :, :2] @ once + outer[0, :, 2]
+    both = align.compose(outer, inner)[0]
+    assert torch.allclose(both[:, :2] @ point + both[:, 2], twice)
+
+
+def test_a_face_outside_the_photo_is_black():
+    matrix = torch.tensor([[1.0, 0.0, 500.0], [0.0, 1.0, 500.0]])
+    assert align.chip(torch.ones(3, 40, 40), matrix, (150, 150)).count_nonzero() == 0
+
+
+def test_templates_narrower_than_arcfaces_are_cut_on_both_sides():
+    wide, narrow = templates.template("arcface", 112, 112), templates.template("arcface", 112, 96)
+    assert torch.allclose(wide - narrow, torch.tensor([8.0, 0.0]))
