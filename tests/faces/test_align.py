@@ -26,7 +26,7 @@ def five_points(scale: float, angle: float) -> np.ndarray:
 def test_chip_equals_dlibs_to_one_grey_level(scale, angle):
     points = five_points(scale, angle)
     template = templates.dlib_chip(torch.tensor(DLIB_FIVE_POINTS), 150)
-    matrix = align.similarity(torch.tensor(points + 0.5), template)[0].float()
+    matrix = align.similarity(torch.tensor(points + 0.5)[None], template)[0].float()
     image = torch.from_numpy(photo(scale)).permute(2, 0, 1) / 255
     ours = 255 * align.chip(image, matrix, (150, 150), roundings=True)[0].permute(1, 2, 0)
     assert np.abs(ours.numpy() - dlib_chip(photo(scale), points)).max() < 1.01
