@@ -1,0 +1,28 @@
+"""Gradient transforms: what happens to a gradient before the step."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from faceveil.types import Images
+
+
+class GradientTransform(ABC):
+    """A gradient and a memory in, a direction and the new memory out; the memory stays outside, with the loop."""
+
+    @abstractmethod
+    def __call__(self, gradient: Images, memory: Tensor) -> tuple[Images, Tensor]:
+        """The transformed gradient, and what to remember; the first memory is zero."""
+
+
+@dataclass(frozen=True)
+class Momentum(GradientTransform):
+    """The running sum of gradients, each of mean magnitude 1 (Dong et al., 2018, https://arxiv.org/abs/1710.06081)."""
+
+    decay: float = 1.0
+
+    def __call__(self, gradient: Images, memory: Tensor) -> tuple[Images, Tensor]:
+        magnitude = gradient.abs().mean((1, 2, 3), keepdim=True).clamp(min=1e-12)
+        memory = self.decay * memory + gradient / magnitude
+        return memory, memory

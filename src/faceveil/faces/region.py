@@ -1,0 +1,77 @@
+"""The part of a photo around a face, on a working grid: where a cloak is made, and from where it is brought back.
+
+A cloak is worked out on a grid of GRID x GRID pixels. Around a small face these are the photo's own pixels; around a
+large one they are coarser, and only the cloak is enlarged, never the photo's own pixels.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from faceveil.faces import templates
+from faceveil.faces.align import similarity
+from faceveil.types import Aligned, Landmarks, Matrices, Pixels
+
+GRID = 176
+
+# The face's outline in dlib's chip, as shares of its side, from the mean face of 68 points: forehead to below the chin.
+CENTER = (0.495, 0.49)
+RADII = (0.36, 0.44)
+EDGE = (0.8, 1.15)  # a cloak is whole inside the first radius and has faded out at the second
+
+
+@dataclass(frozen=True)
+class Region:
+    """A square of a photo around a face: `left`, `top` and `side` in whole pixels; it may reach outside the photo."""
+
+    left: int
+    top: int
+    side: int
+    landmarks: Landmarks
+
+    @classmethod
+    def around(cls, landmarks: Landmarks) -> "Region":
+        """The region of a face with landmarks [1, 5, 2]: all of its aligned image, at least GRID pixels wide."""
+        matrix = similarity(landmarks, templates.template("dlib", 1, 1))[0]
+        corners = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]) @ matrix[:, :2].T + matrix[:, 2]
+        low, high = corners.amin(0), corners.amax(0)
+        side = max(GRID, int((high - low).amax().ceil()))
+        left, top = ((low + high - side) / 2).round().long().tolist()
+        return cls(left, top, side, landmarks)
+
+    def cut(self, pixels: Pixels) -> Aligned:
+        """The region on the grid [1, 3, GRID, GRID], in [0, 1]; outside the photo its edge goes on."""
+        height, width, _ = pixels.shape
+        rows = np.arange(self.top, self.top + self.side).clip(0, height - 1)
+        columns = np.arange(self.left, self.left + self.side).clip(0, width - 1)
+        images = torch.from_numpy(pixels[rows[:, None], columns]).permute(2, 0, 1)[None] / 255
+        return F.interpolate(images, (GRID, GRID), mode="bilinear", antialias=True) if self.side > GRID else images
+
+    def matrices(self, template: Float[Tensor, "5 2"]) -> Matrices:
+        """The matrix [1, 2, 3] from a template's aligned image to the grid."""
+        on_grid = (self.landmarks - torch.tensor([self.left, self.top])) * (GRID / self.side)
+        return similarity(on_grid, template)
+
+    def mask(self) -> Float[Tensor, "1 1 h w"]:
+        """How much of a cloak each pixel of the grid takes: 1 on the face, fading to 0 around it."""
+        matrix = self.matrices(templates.template("dlib", 1, 1))[0]
+        ticks = torch.arange(GRID) + 0.5
+        points = torch.stack(torch.meshgrid(ticks, ticks, indexing="xy"), -1) - matrix[:, 2]
+        inside = (points @ torch.linalg.inv(matrix[:, :2]).T - torch.tensor(CENTER)) / torch.tensor(RADII)
+        fading = ((inside.norm(dim=-1) - EDGE[0]) / (EDGE[1] - EDGE[0])).clamp(0, 1)
+        return (0.5 + 0.5 * torch.cos(np.pi * fading))[None, None]
+
+    def paste(self, cloak: Float[Tensor, "3 h w"], canvas: Float[Tensor, "3 rows columns"]) -> None:
+        """Add a cloak on the grid to a photo's own, `canvas`, enlarged where the grid is coarser."""
+        if self.side > GRID:
+            cloak = F.interpolate(cloak[None], (self.side, self.side), mode="bilinear")[0]
+        height, width = canvas.shape[1:]
+        top, left = max(self.top, 0), max(self.left, 0)
+        bottom, right = min(self.top + self.side, height), min(self.left + self.side, width)
+        if top < bottom and left < right:
+            part = cloak[:, top - self.top : bottom - self.top, left - self.left : right - self.left]
+            canvas[:, top:bottom, left:right] += part

@@ -1,0 +1,91 @@
+"""The contract: an objective gives one loss per image, lower for a better cloak."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Generator, Tensor, stack
+
+from faceveil.types import Aligned, Images, PerImage
+
+# What may happen to images before they are judged (alignment, JPEG, a random shift ...); random where a generator is
+# given, plain where none is. Whatever is drawn holds for the whole batch, so that no image depends on its neighbors.
+View = Callable[[Images, Generator | None], Aligned]
+
+
+class Objective(ABC):
+    """Images [n, 3, h, w] in [0, 1] to losses [n], each image's own; `a + 0.1 * b` adds and scales."""
+
+    @abstractmethod
+    def __call__(self, images: Images, generator: Generator | None = None) -> PerImage:
+        """One loss per image; random views are drawn from the generator, and left out without one."""
+
+    @abstractmethod
+    def __getitem__(self, chosen: Tensor) -> "Objective":
+        """The objective of some of the images, by index or mask."""
+
+    def through(self, view: View) -> "Objective":
+        """This objective, judging what a view makes of the images."""
+        return Through(self, view)
+
+    def __add__(self, other: "Objective") -> "Objective":
+        return Sum((self, other))
+
+    def __rmul__(self, factor: float) -> "Objective":
+        return Scaled(self, factor)
+
+
+@dataclass(frozen=True)
+class Through(Objective):
+    """An objective that sees images through a view."""
+
+    objective: Objective
+    view: View
+
+    def __call__(self, images: Images, generator: Generator | None = None) -> PerImage:
+        return self.objective(self.view(images, generator), generator)
+
+    def __getitem__(self, chosen: Tensor) -> Objective:
+        view = self.view[chosen] if hasattr(self.view, "__getitem__") else self.view
+        return Through(self.objective[chosen], view)
+
+
+@dataclass(frozen=True)
+class Sum(Objective):
+    """Several objectives, added."""
+
+    terms: tuple[Objective, ...]
+
+    def __call__(self, images: Images, generator: Generator | None = None) -> PerImage:
+        return sum((term(images, generator) for term in self.terms), images.new_zeros(len(images)))
+
+    def __getitem__(self, chosen: Tensor) -> Objective:
+        return Sum(tuple(term[chosen] for term in self.terms))
+
+
+@dataclass(frozen=True)
+class Largest(Objective):
+    """The largest of several losses: what is left to do where all must be low."""
+
+    terms: tuple[Objective, ...]
+
+    def __call__(self, images: Images, generator: Generator | None = None) -> PerImage:
+        losses = [term(images, generator) for term in self.terms]
+        return stack(losses).amax(0)
+
+    def __getitem__(self, chosen: Tensor) -> Objective:
+        return Largest(tuple(term[chosen] for term in self.terms))
+
+
+@dataclass(frozen=True)
+class Scaled(Objective):
+    """An objective times a number."""
+
+    objective: Objective
+    factor: float
+
+    def __call__(self, images: Images, generator: Generator | None = None) -> PerImage:
+        return self.factor * self.objective(images, generator)
+
+    def __getitem__(self, chosen: Tensor) -> Objective:
+        return Scaled(self.objective[chosen], self.factor)

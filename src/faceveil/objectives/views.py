@@ -1,0 +1,107 @@
+"""Views: what happens to a picture before a recognizer sees it.
+
+Random ones draw the same for the whole batch, so that no image's cloak depends on its neighbors, and draw from the
+generator alone, so that the same seed gives the same cloak. Without a generator each view shows its plain form.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Generator, Tensor
+
+from faceveil.faces.align import compose, warp
+from faceveil.objectives.base import View
+from faceveil.types import Aligned, Images, Matrices
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """Faces cut out of the images by matrices [n, 2, 3] (aligned to image), with random jitter.
+
+    The jitter, as standard deviations: the logarithm of the scale, the rotation in radians, the shift as a share of
+    the size. It is what detectors disagree on, and input diversity at no cost, since the faces are sampled anyway.
+    """
+
+    matrices: Matrices
+    size: tuple[int, int]
+    jitter: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+    def __call__(self, images: Images, generator: Generator | None = None) -> Aligned:
+        matrices = self.matrices
+        if generator is not None and any(self.jitter):
+            matrices = compose(matrices, self._jitter(generator).to(matrices))
+        return warp(images, matrices, self.size)
+
+    def __getitem__(self, chosen: Tensor) -> "Alignment":
+        return Alignment(self.matrices[chosen], self.size, self.jitter)
+
+    def _jitter(self, generator: Generator) -> Tensor:
+        height, width = self.size
+        growth, turn, *shift = (torch.randn(4, generator=generator) * torch.tensor((*self.jitter, self.jitter[2]))).tolist()
+        linear = np.exp(growth) * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+        center = np.array([width / 2, height / 2])
+        moved = center + np.array(shift) * [width, height] - linear @ center
+        return torch.tensor(np.column_stack([linear, moved]), dtype=torch.float32)
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """Rounded to 8 bits; the gradient passes as if it were not."""
+
+    def __call__(self, images: Images, generator: Generator | None = None) -> Images:
+        return images + ((255 * images.detach()).round() / 255 - images.detach())
+
+
+@dataclass(frozen=True)
+class JPEG:
+    """Stored as JPEG by the real codec, of a quality drawn between two; the gradient passes as if it were not."""
+
+    lowest: int = 60
+    highest: int = 95
+
+    def __call__(self, images: Images, generator: Generator | None = None) -> Images:
+        quality = self.lowest
+        if generator is not None:
+            quality = int(torch.randint(self.lowest, self.highest + 1, (), generator=generator))
+        plain = images.detach()
+        pixels = (255 * plain).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+        stored = np.stack([_stored(image, quality) for image in pixels])
+        return images + (torch.from_numpy(stored).to(plain.device).permute(0, 3, 1, 2) / 255 - plain)
+
+
+@dataclass(frozen=True)
+class Shrinking:
+    """Made smaller, by a factor drawn between two, and brought back."""
+
+    lowest: float = 0.5
+    highest: float = 0.9
+
+    def __call__(self, images: Images, generator: Generator | None = None) -> Images:
+        factor = self.lowest
+        if generator is not None:
+            factor += (self.highest - self.lowest) * float(torch.rand((), generator=generator))
+        size = images.shape[2:]
+        small = F.interpolate(images, scale_factor=factor, mode="bilinear", antialias=True)
+        return F.interpolate(small, size, mode="bilinear")
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """One view of several, drawn each time; the first of them where nothing is drawn."""
+
+    views: Sequence[View]
+
+    def __call__(self, images: Images, generator: Generator | None = None) -> Aligned:
+        drawn = 0 if generator is None else int(torch.randint(len(self.views), (), generator=generator))
+        return self.views[drawn](images, generator)
+
+
+def _stored(pixels: np.ndarray, quality: int) -> np.ndarray:
+    stream = BytesIO()
+    Image.fromarray(pixels).save(stream, "JPEG", quality=quality)
+    return np.asarray(Image.open(stream))
