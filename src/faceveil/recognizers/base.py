@@ -1,15 +1,15 @@
 """The contract: a recognizer takes aligned faces and gives embeddings."""
 
 from copy import deepcopy
-from importlib import import_module
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from faceveil import weights
 from faceveil.recognizers import card as cards
+from faceveil.recognizers import store
 from faceveil.recognizers.card import Card
+from faceveil.recognizers.folding import fold
 from faceveil.types import Embeddings, Images
 
 
@@ -48,11 +48,16 @@ class Recognizer(nn.Module):
 
     def forward(self, images: Images) -> Embeddings:
         """Embeddings [n, d] of aligned images."""
+        features = self.features(images)
+        return F.normalize(features) if self.card.embedding.normalized else features
+
+    def features(self, images: Images) -> Embeddings:
+        """What the network gives, whatever its length."""
         if self.card.input.channels == "bgr":
             images = images.flip(1)
         x = images * self.scale - self.shift
-        embeddings: Tensor = self.network(x.to(self._kind())).float()
-        return F.normalize(embeddings) if self.card.embedding.normalized else embeddings
+        features: Tensor = self.network(x.to(self._kind())).float()
+        return features
 
     def surrogate(self) -> "Recognizer":
         """A copy for making cloaks: bfloat16 and channels last, twice as fast and as good a guide.
@@ -68,9 +73,9 @@ class Recognizer(nn.Module):
 
 
 def load(name: str = "dlib", device: str | torch.device = "cpu") -> Recognizer:
-    """The recognizer of that card name, its weights checked; raises `SettingError` or `WeightsError`."""
+    """The recognizer of that card name, its weights checked; nothing is downloaded.
+
+    Raises `SettingError` for a name without a card and `WeightsError` for weights that are not on this machine.
+    """
     card = cards.read(name)
-    architecture = import_module(f"faceveil.recognizers.{card.architecture}")
-    network = architecture.build(**card.options)
-    network.load_state_dict(architecture.read(tuple(map(weights.locate, card.files))))
-    return Recognizer(card, network).to(device)
+    return Recognizer(card, fold(store.network(card))).to(device)

@@ -1,0 +1,151 @@
+"""Tensors by name, out of the containers in which weights are published; nothing in a file is ever executed."""
+
+import io
+import pickle
+import re
+import struct
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load as load_safetensors
+from torch import Tensor
+
+from faceveil.errors import WeightsError
+
+Tensors = dict[str, Tensor]
+Rules = Iterable[tuple[str, str]]
+
+
+def tensors(path: Path) -> Tensors:
+    """Every tensor in a safetensors file, a PyTorch or NumPy state dict or an MXNet list, as float32.
+
+    The names lose the "module." of networks that were trained in parallel; counters of batches seen are left out.
+    Raises `WeightsError` for anything else.
+    """
+    data = path.read_bytes()
+    reader = next(reader for begins, reader in _CONTAINERS if re.match(begins, data, re.DOTALL))
+    try:
+        found = reader(data)
+    except (ValueError, KeyError, EOFError, RuntimeError, struct.error, pickle.UnpicklingError) as error:
+        raise WeightsError(f"{path} holds no tensors that can be read safely ({_line(error)})") from error
+    counted = ".num_batches_tracked"
+    return {name.removeprefix("module."): tensor.float() for name, tensor in found.items() if counted not in name}
+
+
+def rename(given: Mapping[str, Tensor], rules: Rules) -> Tensors:
+    """The tensors under the names that come of each regular expression replaced, one after the other."""
+    renamed = {}
+    for name, tensor in given.items():
+        for pattern, replacement in rules:
+            name = re.sub(pattern, replacement, name)  # noqa: PLW2901
+        renamed[name] = tensor
+    return renamed
+
+
+def fold(given: Mapping[str, Tensor], epsilon: float = 1e-5) -> Tensors:
+    """Layers named LAYER.conv, LAYER.norm and LAYER.act, as LAYER with its batch normalization inside and LAYER_act."""
+    folded = {}
+    for layer in (name.removesuffix(".conv.weight") for name in given if name.endswith(".conv.weight")):
+        kernel = given[f"{layer}.conv.weight"].double()
+        bias = given.get(f"{layer}.conv.bias", torch.zeros(len(kernel)))
+        gamma, beta, mean, variance = (
+            given[f"{layer}.norm.{name}"] for name in ("weight", "bias", "running_mean", "running_var")
+        )
+        factor = gamma / (variance.double() + epsilon).sqrt()
+        folded[f"{layer}.weight"] = (kernel * factor.reshape(-1, *[1] * (kernel.ndim - 1))).float()
+        folded[f"{layer}.bias"] = (beta + (bias - mean) * factor).float()
+        if f"{layer}.act.weight" in given:
+            folded[f"{layer}_act.weight"] = given[f"{layer}.act.weight"]
+    return folded
+
+
+def _pytorch(data: bytes) -> Mapping[str, Tensor]:
+    return _state_dict(torch.load(io.BytesIO(data), map_location="cpu", weights_only=True))
+
+
+def _state_dict(found: object) -> Mapping[str, Tensor]:
+    """The first mapping of names to nothing but tensors, here or one level down."""
+    inside = found.values() if isinstance(found, Mapping) else ()
+    for candidate in (found, *inside):
+        if isinstance(candidate, Mapping) and candidate and all(isinstance(t, Tensor) for t in candidate.values()):
+            return candidate
+    raise ValueError("no state dict")
+
+
+class _Arrays(pickle.Unpickler):
+    """NumPy arrays and plain containers, nothing else."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        allowed: dict[str, Callable[..., object]] = {
+            "_reconstruct": np.zeros(0).__reduce__()[0],  # type: ignore[dict-item]
+            "ndarray": np.ndarray,
+            "dtype": np.dtype,
+            "encode": lambda text, encoding: text.encode(encoding),
+        }
+        if module.split(".", maxsplit=1)[0] in ("numpy", "_codecs") and name in allowed:
+            return allowed[name]
+        return self._refuse(module, name)
+
+    def _refuse(self, module: str, name: str) -> NoReturn:
+        raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+
+
+def _pickled(data: bytes) -> Mapping[str, Tensor]:
+    """PyTorch's own pickles before version 1.6, or a dictionary of NumPy arrays as Python 2 wrote it."""
+    if b"torch" in data[:4096]:
+        return _pytorch(data)
+    arrays = _Arrays(io.BytesIO(data), encoding="latin1").load()
+    return {str(name): torch.from_numpy(np.array(array)) for name, array in arrays.items()}
+
+
+def _mxnet(data: bytes) -> Mapping[str, Tensor]:
+    """An MXNet NDArray list: float32 arrays, then their names, which say "arg:" or "aux:" first."""
+    at = 16
+
+    def number(kind: str) -> int:
+        nonlocal at
+        (value,) = struct.unpack_from(kind, data, at)
+        at += struct.calcsize(kind)
+        return int(value)
+
+    def array() -> NDArray[np.float32]:
+        nonlocal at
+        if (number("<I"), number("<i")) != (0xF993FAC9, 0):
+            raise ValueError("an array of another version, or a sparse one")
+        shape = [number("<q") for _ in range(number("<I"))]
+        if [number("<i") for _ in range(3)][2] != 0:
+            raise ValueError("an array that is not float32")
+        values = np.frombuffer(data, "<f4", int(np.prod(shape)), at)
+        at += values.nbytes
+        return values.reshape(shape)
+
+    def name() -> str:
+        nonlocal at
+        length = number("<Q")
+        at += length
+        return data[at - length : at].decode().split(":", 1)[1]
+
+    arrays = [array() for _ in range(number("<Q"))]
+    names = [name() for _ in range(number("<Q"))]
+    return {name: torch.from_numpy(values.copy()) for name, values in zip(names, arrays, strict=True)}
+
+
+def _unknown(data: bytes) -> NoReturn:
+    raise ValueError("a format that is not known here")
+
+
+def _line(error: Exception) -> str:
+    return str(error).split("\n", 1)[0][:120]
+
+
+_CONTAINERS: tuple[tuple[bytes, Callable[[bytes], Mapping[str, Tensor]]], ...] = (
+    (rb".{8}\{", load_safetensors),
+    (rb"PK", _pytorch),
+    (rb"\x12\x01\0{6}", _mxnet),
+    (rb"\x80|\(", _pickled),
+    (rb"", _unknown),
+)

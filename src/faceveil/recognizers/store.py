@@ -1,0 +1,182 @@
+"""A card's weights on this machine: read from the files they were published in, or kept converted in the cache.
+
+Under the cache, NAME/record.json names a safetensors file, its hash and the hashes of what it was converted from. The
+record is written last, so that it never names half a file.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from faceveil import weights
+from faceveil.errors import WeightsError
+from faceveil.recognizers.card import Card
+
+Progress = Callable[[str, int, int], None]  # file, bytes so far, bytes in all
+
+
+@dataclass(frozen=True)
+class Record:
+    """A converted file in the cache: its name and hash, and the hash of each file that it was made from, by name."""
+
+    file: str
+    sha256: str
+    sources: dict[str, str]
+
+
+def network(card: Card) -> nn.Module:
+    """The card's network with its weights; `WeightsError` where they are not on this machine, or do not fit."""
+    tensors = _converted(card) or _published(card)
+    if tensors is None:
+        raise WeightsError(f"the weights of {card.name} are not on this machine; run: {_next_step(card)}")
+    empty = fit(card, tensors).to_empty(device="cpu")
+    empty.load_state_dict(tensors, strict=False)
+    return empty
+
+
+def installed(card: Card) -> str:
+    """Where the weights are read from: "cache", "package", "mirror" or, if they are not on this machine, ""."""
+    if record(card):
+        return "cache"
+    for source in card.sources:
+        if all(weights.locate(file) for file in source.files):
+            return "package" if source.files[0].package else "mirror"
+    return ""
+
+
+def pull(card: Card, progress: Progress = lambda name, done, total: None) -> None:
+    """Puts the weights into the cache: from the mirror where it has them, else downloaded; then converts them.
+
+    Raises `WeightsError` where no source has an address, or a download fails.
+    """
+    if installed(card) in ("cache", "package"):
+        return
+    paths = _found(card)
+    if paths is None:
+        source = next((source for source in card.sources if all(file.url for file in source.files)), None)
+        if source is None:
+            raise WeightsError(f"{card.name} has no public address; run: {_next_step(card)}")
+        paths = tuple(
+            weights.locate(file)
+            or weights.download(file, lambda done, total, name=file.name: progress(name, done, total))  # type: ignore[misc]
+            for file in source.files
+        )
+    _keep(card, paths)
+    for path in paths:
+        if path.is_relative_to(weights.folder()):
+            path.unlink()
+
+
+def add(card: Card, path: Path) -> Record:
+    """Converts an official file that the user has, and records its hash.
+
+    Raises `WeightsError` for another file than the card's, where the card knows its hash, and for tensors that do not
+    fit, with the one that differs.
+    """
+    if not path.is_file():
+        raise WeightsError(f"{path} is not a file; {card.name} comes from {card.sources[0].page}")
+    known = {file.sha256 for source in card.sources for file in source.files}
+    if weights.UNPUBLISHED not in known and weights.digest(path) not in known:
+        raise WeightsError(f"{path} is not a file that the card {card.name} knows; see {card.sources[0].page}")
+    return _keep(card, (path,))
+
+
+def record(card: Card) -> Record | None:
+    """What the cache holds for a card: nothing, too, if it was made from other files than the card names."""
+    path = _folder(card) / "record.json"
+    if not path.is_file():
+        return None
+    found = Record(**json.loads(path.read_text("utf-8")))
+    made_from = set(found.sources.values())
+    for source in card.sources:
+        known = {file.sha256 for file in source.files}
+        if made_from == known or weights.UNPUBLISHED in known:
+            return found
+    return None
+
+
+def fit(card: Card, tensors: dict[str, Tensor]) -> nn.Module:
+    """The network without memory for its weights; `WeightsError` names the first tensor that does not fit it."""
+    with torch.device("meta"):
+        empty: nn.Module = _architecture(card).build(**card.options)
+    expected = empty.state_dict()
+    for name, tensor in expected.items():
+        if name.endswith("num_batches_tracked"):
+            continue
+        if name not in tensors:
+            raise WeightsError(f"these weights do not fit {card.name}: the tensor {name} is missing")
+        if tensors[name].shape != tensor.shape:
+            found, wanted = list(tensors[name].shape), list(tensor.shape)
+            raise WeightsError(f"these weights do not fit {card.name}: {name} is {found}, not {wanted}")
+    for name in tensors:
+        if name not in expected:
+            raise WeightsError(f"these weights do not fit {card.name}: there is no place for the tensor {name}")
+    return empty
+
+
+def _keep(card: Card, paths: tuple[Path, ...]) -> Record:
+    tensors = _architecture(card).read(paths)
+    fit(card, tensors)
+    sources = {path.name: weights.digest(path) for path in paths}
+    if len(paths) > 1:
+        names = {file.sha256: file.name for source in card.sources for file in source.files}
+        sources = {names[digest]: digest for digest in sources.values()}
+    home = _folder(card)
+    home.mkdir(parents=True, exist_ok=True)
+    file = home / f"{sha256(''.join(sorted(sources.values())).encode()).hexdigest()[:12]}.safetensors"
+    part = file.with_suffix(".part")
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part)
+    part.replace(file)
+    kept = Record(file.name, weights.digest(file), sources)
+    note = home / "record.part"
+    note.write_text(json.dumps(asdict(kept), indent=1), "utf-8")
+    note.replace(home / "record.json")
+    for old in home.glob("*.safetensors"):
+        if old != file:
+            old.unlink()
+    return kept
+
+
+def _converted(card: Card) -> dict[str, Tensor] | None:
+    kept = record(card)
+    if kept is None:
+        return None
+    path = _folder(card) / kept.file
+    if not path.is_file() or weights.digest(path) != kept.sha256:
+        raise WeightsError(f"{path} is missing or damaged; delete its folder, then run: {_next_step(card)}")
+    return load_file(path)
+
+
+def _published(card: Card) -> dict[str, Tensor] | None:
+    paths = _found(card)
+    return _architecture(card).read(paths) if paths else None
+
+
+def _found(card: Card) -> tuple[Path, ...] | None:
+    """All files of the first source that is on this machine as a whole."""
+    for source in card.sources:
+        paths = tuple(path for path in map(weights.locate, source.files) if path)
+        if len(paths) == len(source.files):
+            return paths
+    return None
+
+
+def _next_step(card: Card) -> str:
+    public = any(file.url for source in card.sources for file in source.files)
+    return f"faceveil weights pull {card.name}" if public else f"faceveil weights add {card.name} FILE"
+
+
+def _architecture(card: Card) -> ModuleType:
+    return import_module(f"faceveil.recognizers.{card.architecture}")
+
+
+def _folder(card: Card) -> Path:
+    return weights.folder() / card.name

@@ -1,0 +1,103 @@
+import os
+import pickle
+import struct
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from faceveil.errors import WeightsError
+from faceveil.recognizers import checkpoint
+from faceveil.recognizers.folding import fold
+
+TENSORS = {"a.weight": torch.arange(6.0).reshape(2, 3), "b": torch.tensor([1.5])}
+
+
+def same(found):
+    return found.keys() == TENSORS.keys() and all(torch.equal(found[name], TENSORS[name]) for name in TENSORS)
+
+
+def mxnet(tensors):
+    """The NDArray list, from the description in MXNet's source (src/ndarray/ndarray.cc)."""
+    data = struct.pack("<QQQ", 0x112, 0, len(tensors))
+    for tensor in tensors.values():
+        data += struct.pack("<IiI", 0xF993FAC9, 0, tensor.ndim) + struct.pack(f"<{tensor.ndim}q", *tensor.shape)
+        data += struct.pack("<iii", 1, 0, 0) + tensor.numpy().astype("<f4").tobytes()
+    data += struct.pack("<Q", len(tensors))
+    for name in tensors:
+        data += struct.pack("<Q", len(name) + 4) + f"arg:{name}".encode()
+    return data
+
+
+def test_reads_safetensors_in_half_precision_as_float32(tmp_path):
+    save_file({name: tensor.half() for name, tensor in TENSORS.items()}, tmp_path / "x")
+    assert same(checkpoint.tensors(tmp_path / "x"))
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_reads_a_training_checkpoint_of_a_parallel_network(tmp_path, zipped):
+    state = {f"module.{name}": tensor for name, tensor in TENSORS.items()}
+    state["module.norm.num_batches_tracked"] = torch.tensor(7)
+    torch.save({"epoch": 3, "net_state_dict": state}, tmp_path / "x", _use_new_zipfile_serialization=zipped)
+    assert same(checkpoint.tensors(tmp_path / "x"))
+
+
+def test_reads_a_pickled_dictionary_of_arrays(tmp_path):
+    arrays = {name: tensor.numpy() for name, tensor in TENSORS.items()}
+    (tmp_path / "x").write_bytes(pickle.dumps(arrays, protocol=2))
+    assert same(checkpoint.tensors(tmp_path / "x"))
+
+
+def test_reads_an_mxnet_list(tmp_path):
+    (tmp_path / "x").write_bytes(mxnet(TENSORS))
+    assert same(checkpoint.tensors(tmp_path / "x"))
+
+
+class Evil:
+    def __reduce__(self):
+        return os.mkdir, (os.environ["EVIL"],)
+
+
+@pytest.mark.parametrize("save", [lambda x: pickle.dumps(x, 2), lambda x: pickle.dumps({"a": x}, 4)])
+def test_a_pickle_that_would_run_code_is_refused(tmp_path, monkeypatch, save):
+    monkeypatch.setenv("EVIL", str(tmp_path / "evil"))
+    (tmp_path / "x").write_bytes(save(Evil()))
+    with pytest.raises(WeightsError, match="safely"):
+        checkpoint.tensors(tmp_path / "x")
+    torch.save({"a": Evil()}, tmp_path / "y")
+    with pytest.raises(WeightsError, match="safely"):
+        checkpoint.tensors(tmp_path / "y")
+    assert not (tmp_path / "evil").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"not weights", b"PK\x03\x04 broken", b"\x12\x01" + bytes(40)[:20]])
+def test_anything_else_is_one_plain_error(tmp_path, content):
+    (tmp_path / "x").write_bytes(content)
+    with pytest.raises(WeightsError, match="x holds no tensors that can be read safely"):
+        checkpoint.tensors(tmp_path / "x")
+
+
+class Network(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.before = nn.BatchNorm2d(3)
+        self.conv = nn.Conv2d(3, 4, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(4)
+        self.rest = nn.Sequential(nn.PReLU(4), nn.Flatten(), nn.Linear(4 * 25, 6), nn.BatchNorm1d(6))
+
+    def forward(self, x):
+        return self.rest(self.norm(self.conv(self.before(x))))
+
+
+def test_folding_keeps_the_numbers_and_loses_the_normalizations():
+    torch.manual_seed(0)
+    network, x = Network(), torch.randn(8, 3, 5, 5)
+    for _ in range(3):
+        network(x * 2 + 1)
+    expected = network.eval()(x)
+    folded = fold(network)
+    assert (folded(x) - expected).abs().max() < 1e-5
+    assert [type(m).__name__ for m in folded.modules()].count("BatchNorm2d") == 1
+    assert np.all([not isinstance(m, nn.BatchNorm1d) for m in folded.modules()])
