@@ -43,13 +43,17 @@ def network(card: Card) -> nn.Module:
 
 
 def installed(card: Card) -> str:
-    """Where the weights are read from: "cache", "package", "mirror" or, if they are not on this machine, ""."""
+    """Where the weights are read from: "cache", "package", "mirror", or "" if they are not on this machine."""
     if record(card):
         return "cache"
-    for source in card.sources:
-        if all(weights.locate(file) for file in source.files):
-            return "package" if source.files[0].package else "mirror"
-    return ""
+    if not _found(card):
+        return ""
+    return "package" if card.sources[0].files[0].package else "mirror"
+
+
+def size(card: Card) -> int:
+    """How many bytes the weights take in memory."""
+    return sum(4 * tensor.numel() for tensor in _empty(card).state_dict().values())
 
 
 def pull(card: Card, progress: Progress = lambda name, done, total: None) -> None:
@@ -105,8 +109,7 @@ def record(card: Card) -> Record | None:
 
 def fit(card: Card, tensors: dict[str, Tensor]) -> nn.Module:
     """The network without memory for its weights; `WeightsError` names the first tensor that does not fit it."""
-    with torch.device("meta"):
-        empty: nn.Module = _architecture(card).build(**card.options)
+    empty = _empty(card)
     expected = empty.state_dict()
     for name, tensor in expected.items():
         if name.endswith("num_batches_tracked"):
@@ -120,6 +123,12 @@ def fit(card: Card, tensors: dict[str, Tensor]) -> nn.Module:
         if name not in expected:
             raise WeightsError(f"these weights do not fit {card.name}: there is no place for the tensor {name}")
     return empty
+
+
+def _empty(card: Card) -> nn.Module:
+    with torch.device("meta"):
+        network: nn.Module = _architecture(card).build(**card.options)
+    return network
 
 
 def _keep(card: Card, paths: tuple[Path, ...]) -> Record:

@@ -1,0 +1,118 @@
+"""`faceveil weights`: the recognizers' weights on this machine."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.table import Table
+
+from faceveil import weights
+from faceveil.errors import WeightsError
+from faceveil.recognizers import card as cards
+from faceveil.recognizers import store
+from faceveil.recognizers.card import Card
+
+app = typer.Typer(no_args_is_help=True, help="The recognizers' weights: what is here, what can be had, is it intact.")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+UNTESTED = "untested with real weights here"
+
+
+@app.command("list")
+def list_(as_json: Json = False) -> None:
+    """Every recognizer: are its weights here, how large are they, under which licence, how accurate.
+
+    Example: faceveil weights list
+    """
+    rows = [_row(cards.read(name)) for name in cards.names()]
+    if as_json:
+        typer.echo(json.dumps(rows, ensure_ascii=False))
+        return
+    table = Table("name", "here", "MB", "licence", "trained on", "LFW, measured here", box=None)
+    for row in rows:
+        accuracy = UNTESTED if row["accuracy"] is None else f"{100 * row['accuracy']:.2f} %"
+        megabytes = f"{row['bytes'] / 1e6:.1f}"
+        table.add_row(row["name"], row["installed"] or "-", megabytes, row["licence"], row["trained_on"], accuracy)
+    Console().print(table)
+
+
+@app.command()
+def pull(names: Annotated[list[str], typer.Argument(help="Recognizers, as in the list.")]) -> None:
+    """Fetch weights from their public source, or from the folder that FACEVEIL_MIRROR names, and check their hash.
+
+    A download that broke off goes on where it stopped.
+
+    Example: faceveil weights pull facenet
+    """
+    for card in map(cards.read, names):
+        with _progress() as shown:
+            task = shown.add_task(card.name, total=None)
+
+            def watch(file: str, done: int, total: int) -> None:
+                shown.update(task, description=f"{card.name} {file}", completed=done, total=total or None)  # noqa: B023
+
+            store.pull(card, watch)
+        typer.echo(f"{card.name}: {store.installed(card)}")
+
+
+@app.command()
+def add(
+    name: Annotated[str, typer.Argument(help="The recognizer, as in the list.")],
+    file: Annotated[Path, typer.Argument(help="The official file: safetensors, PyTorch, MXNet, Torch7 or NumPy.")],
+) -> None:
+    """Convert an official file that you have, and record its hash; nothing in it is executed.
+
+    Example: faceveil weights add arcface-irse50 model_ir_se50.pth
+    """
+    record = store.add(cards.read(name), file)
+    typer.echo(f"{name}: added, sha256 {weights.digest(file)}, kept as {record.file}")
+
+
+@app.command()
+def verify(
+    names: Annotated[list[str] | None, typer.Argument(help="Recognizers (all that are here unless given).")] = None,
+    as_json: Json = False,
+) -> None:
+    """Check the hash of weights and that they fit their network; exits with 1 where one does not.
+
+    Example: faceveil weights verify
+    """
+    found = {
+        card.name: _fault(card) for card in map(cards.read, names or cards.names()) if names or store.installed(card)
+    }
+    if as_json:
+        typer.echo(json.dumps(found, ensure_ascii=False))
+    else:
+        for name, fault in found.items():
+            typer.echo(f"{name}: {fault or 'intact'}")
+    if any(found.values()):
+        raise typer.Exit(1)
+
+
+def _row(card: Card) -> dict[str, Any]:
+    return {
+        "name": card.name,
+        "title": card.title,
+        "installed": store.installed(card),
+        "bytes": store.size(card),
+        "licence": card.licence,
+        "trained_on": card.trained_on,
+        "accuracy": card.measured.get("accuracy"),
+        "page": card.sources[0].page,
+    }
+
+
+def _fault(card: Card) -> str:
+    try:
+        store.network(card)
+    except WeightsError as error:
+        return str(error)
+    return ""
+
+
+def _progress() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    return Progress(*columns, console=Console(stderr=True), transient=True)

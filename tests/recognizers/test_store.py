@@ -1,0 +1,104 @@
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
+
+from faceveil import recognizers, weights
+from faceveil.cli.weights import app
+from faceveil.errors import WeightsError
+from faceveil.recognizers import card, store
+
+NAME = "mobilefacenet-xiaoccer"
+
+
+@pytest.fixture
+def no_mirror(monkeypatch):
+    monkeypatch.delenv("FACEVEIL_MIRROR")
+
+
+@pytest.mark.usefixtures("no_mirror")
+def test_loading_downloads_nothing_and_says_what_to_run():
+    with pytest.raises(WeightsError, match=f"not on this machine; run: faceveil weights pull {NAME}"):
+        recognizers.load(NAME)
+    with pytest.raises(WeightsError, match="run: faceveil weights add mobilefacenet-espdl FILE"):
+        recognizers.load("mobilefacenet-espdl")
+
+
+@pytest.mark.zoo
+def test_pulled_weights_work_without_their_source(monkeypatch):
+    images = torch.rand(1, 3, *recognizers.load(NAME).size)
+    expected = recognizers.load(NAME)(images)
+    store.pull(card.read(NAME))
+    monkeypatch.delenv("FACEVEIL_MIRROR")
+    assert store.installed(card.read(NAME)) == "cache"
+    assert torch.equal(recognizers.load(NAME)(images), expected)
+    (kept,) = (weights.folder() / NAME).glob("*.safetensors")
+    kept.write_bytes(kept.read_bytes()[:-1] + b"x")
+    with pytest.raises(WeightsError, match="damaged"):
+        recognizers.load(NAME)
+
+
+@pytest.mark.zoo
+def test_weights_made_from_other_files_than_the_cards_do_not_count():
+    store.pull(card.read(NAME))
+    path = weights.folder() / NAME / "record.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"sources": {"068.ckpt": "0" * 64}}))
+    assert store.installed(card.read(NAME)) == "mirror"
+
+
+def test_another_file_than_the_cards_is_refused(tmp_path):
+    save_file({"x": torch.zeros(1)}, tmp_path / "x.safetensors")
+    with pytest.raises(WeightsError, match="not a file that the card mobilefacenet-y1 knows"):
+        store.add(card.read("mobilefacenet-y1"), tmp_path / "x.safetensors")
+
+
+@pytest.mark.zoo
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda state: state.pop("gdc.bias"), r"the tensor gdc\.bias is missing"),
+        (
+            lambda state: state.update({"fc.weight": torch.zeros(128, 512)}),
+            r"fc\.weight is \[128, 512\], not \[512, 512\]",
+        ),
+        (lambda state: state.update({"head": torch.zeros(1)}), "no place for the tensor head"),
+    ],
+)
+def test_tensors_that_do_not_fit_are_named(shared, change, message):
+    state = load_file(shared / "zoo" / "files" / "espdl-mobilefacenet-512.safetensors")
+    change(state)
+    with pytest.raises(WeightsError, match=message):
+        store.fit(card.read("mobilefacenet-espdl"), state)
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [*arguments], env={"COLUMNS": "300"})
+
+
+@pytest.mark.zoo
+def test_the_list_tells_what_is_here():
+    rows = {row["name"]: row for row in json.loads(run("list", "--json").stdout)}
+    assert rows.keys() == set(card.names())
+    assert rows["dlib"]["installed"] == "package"
+    assert rows["facenet"]["installed"] == "mirror"
+    assert rows["facenet"]["bytes"] == 4 * 23_467_824
+    assert "Apache-2.0" in run("list").stdout
+
+
+@pytest.mark.zoo
+def test_pulling_and_verifying_by_command(shared):
+    assert run("pull", NAME).stdout == f"{NAME}: cache\n"
+    assert run("verify", NAME).stdout == f"{NAME}: intact\n"
+    (kept,) = (weights.folder() / NAME).glob("*.safetensors")
+    kept.unlink()
+    assert run("verify", NAME, "--json").exit_code == 1
+    file = shared / "zoo" / "files" / "xiaoccer-068.ckpt"
+    assert "sha256 e839247c" in run("add", NAME, str(file)).stdout
+    assert run("verify").exit_code == 0
+
+
+@pytest.mark.parametrize("command", [command.name or command.callback.__name__ for command in app.registered_commands])
+def test_every_command_shows_an_example(command):
+    assert "Example: faceveil weights" in run(command, "--help").stdout
