@@ -24,6 +24,17 @@ DLIB_MEAN_FACE = (
 # ArcFace's, for 112 x 112, with pixel centers at integers.
 ARCFACE = ((38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041))
 
+# Networks that were shown a detector's box with a margin, not aligned faces: the mean of our detector's landmarks over
+# 3,074 photos of LFW, as shares of the center crop that each network does best on (tests/reference/lfw_templates.py).
+CROPS = {
+    "facenet": ((0.3586, 0.4146), (0.6545, 0.4088), (0.5085, 0.586), (0.3798, 0.7375), (0.6412, 0.7327)),
+    "vggface2": ((0.3478, 0.408), (0.6664, 0.4018), (0.5092, 0.5927), (0.3706, 0.7558), (0.6521, 0.7506)),
+}
+
+# OpenFace's mean face, stretched to fill the image, with pixel centers at integers (openface/align_dlib.py, points 36-41,
+# 42-47, 30, 48 and 54): the eyes' centers, the nose's tip, the mouth's corners.
+OPENFACE = ((0.2774, 0.1673), (0.7061, 0.159), (0.4921, 0.4221), (0.3071, 0.6418), (0.6954, 0.6341))
+
 
 @cache
 def template(name: str, height: int, width: int) -> Tensor:
@@ -32,7 +43,12 @@ def template(name: str, height: int, width: int) -> Tensor:
         return dlib_chip(torch.tensor(DLIB_MEAN_FACE), width)
     if name == "arcface":
         return torch.tensor(ARCFACE) - torch.tensor([(112 - width) / 2, (112 - height) / 2]) + 0.5
-    raise SettingError(f"no alignment template is called {name!r}; there are dlib and arcface")
+    if name in CROPS:
+        return torch.tensor(CROPS[name]) * torch.tensor([width, height])
+    if name == "openface":
+        return torch.tensor(OPENFACE) * torch.tensor([width, height]) + 0.5
+    known = ", ".join(("dlib", "arcface", "openface", *CROPS))
+    raise SettingError(f"no alignment template is called {name!r}; there are {known}")
 
 
 def dlib_chip(shares: Tensor, size: int, padding: float = 0.25) -> Tensor:
