@@ -31,8 +31,8 @@ CROPS = {
     "vggface2": ((0.3478, 0.408), (0.6664, 0.4018), (0.5092, 0.5927), (0.3706, 0.7558), (0.6521, 0.7506)),
 }
 
-# OpenFace's mean face, stretched to fill the image, with pixel centers at integers (openface/align_dlib.py, points 36-41,
-# 42-47, 30, 48 and 54): the eyes' centers, the nose's tip, the mouth's corners.
+# OpenFace's mean face, stretched to fill the image, with pixel centers at integers (openface/align_dlib.py, points
+# 36-41, 42-47, 30, 48 and 54): the eyes' centers, the nose's tip, the mouth's corners.
 OPENFACE = ((0.2774, 0.1673), (0.7061, 0.159), (0.4921, 0.4221), (0.3071, 0.6418), (0.6954, 0.6341))
 
 
