@@ -49,6 +49,11 @@ class Faces:
         """All images in order, `size` at a time."""
         return (self[start : start + size] for start in range(0, len(self), size))
 
+    def of(self, people: Iterable[str]) -> Int64[ndarray, " k"]:
+        """The indices of the photos of these people, in order; those who are not here have none."""
+        wanted = set(people)
+        return np.flatnonzero([label >= 0 and self.identities[label] in wanted for label in self.labels])
+
     def compare(self, pairs: Iterable[Pair]) -> Comparisons:
         """Those pairs of which both faces are here."""
         at = {name: index for index, name in enumerate(self.names)}

@@ -25,13 +25,19 @@ def cache() -> Path:
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Keeps other processes out of a folder, which is made; raises `SettingError` where one is there already."""
+    """Keeps other processes out of a folder, which is made.
+
+    Raises `SettingError` where one is there already, and where the folder cannot be written.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / "lock", timeout=0):
             yield
     except Timeout as error:
         raise SettingError(f"another faceveil is filling {folder}; wait until it has finished") from error
+    except OSError as error:
+        found = f"{folder} cannot be written ({error.strerror})"
+        raise SettingError(f"{found}; make room, or name another place with FACEVEIL_CACHE") from error
 
 
 class Journal:
