@@ -1,0 +1,133 @@
+"""The photo: pixels, and what is remembered of the file that they came from."""
+
+from dataclasses import dataclass, field, replace
+from io import BufferedIOBase
+from pathlib import Path
+
+import numpy as np
+
+from faceveil.errors import SettingError, UnreadablePhotoError, UnwritablePhotoError
+from faceveil.photo import files
+from faceveil.photo.colors import Alpha, from_image, is_colorless, on_white, to_image, to_srgb
+from faceveil.photo.encoding import DEFAULTS
+from faceveil.photo.formats import OPAQUE, format_named, format_of
+from faceveil.photo.reading import decode
+from faceveil.photo.source import Source
+from faceveil.photo.writing import encode
+from faceveil.types import Pixels
+
+MAX_PIXELS = 100_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """A photo, upright, in 8-bit RGB and in its own color space.
+
+    `pixels` is a [height, width, 3] array and `alpha` a [height, width] one (255 is opaque). A `gray` photo has no
+    color in it, and a cloak puts none there. `notes` are what a person should know about how it is written.
+    """
+
+    pixels: Pixels = field(repr=False)
+    alpha: Alpha | None = field(default=None, repr=False)
+    gray: bool = False
+    source: Source = field(default_factory=Source)
+    notes: tuple[str, ...] = ()
+    path: Path | None = None
+
+    @classmethod
+    def open(cls, source: str | Path | BufferedIOBase, max_pixels: int = MAX_PIXELS) -> "Photo":
+        """Reads a JPEG, PNG, WebP, TIFF, BMP, HEIC or AVIF from a path or a binary stream.
+
+        Raises `UnreadablePhotoError` for everything that is not one photo of at most `max_pixels`.
+        """
+        path = Path(source) if isinstance(source, str | Path) else None
+        try:
+            return cls(*decode(files.read(source), max_pixels), path=path)
+        except UnreadablePhotoError as error:
+            name = "the photo" if path is None else files.one_line(path)
+            raise UnreadablePhotoError(f"{name}: {error}") from error
+
+    @classmethod
+    def from_array(cls, array: np.ndarray) -> "Photo":
+        """A photo of an array of 8-bit levels, RGB [height, width, 3] or gray [height, width]; written as PNG.
+
+        >>> Photo.from_array(np.zeros((3, 4), np.uint8))
+        Photo(gray=True, source=Source(format='PNG', gray=True, dpi=None), notes=(), path=None)
+        """
+        if array.dtype != np.uint8 or array.ndim not in (2, 3) or array.shape[2:] not in ((), (3,)) or array.size == 0:
+            found = f"an array of {array.dtype} {list(array.shape)} is no photo"
+            raise SettingError(f"{found}; give uint8 [height, width, 3] or [height, width]")
+        flat = array.ndim == 2
+        pixels = np.stack([array] * 3, axis=-1) if flat else np.ascontiguousarray(array)
+        return cls(pixels, gray=flat or is_colorless(pixels), source=Source(gray=flat))
+
+    @property
+    def height(self) -> int:
+        """In pixels."""
+        return int(self.pixels.shape[0])
+
+    @property
+    def width(self) -> int:
+        """In pixels."""
+        return int(self.pixels.shape[1])
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return self.width, self.height
+
+    @property
+    def format(self) -> str:
+        """The format that it is written in: one of `SUFFIXES`."""
+        return self.source.format
+
+    def with_pixels(self, pixels: np.ndarray) -> "Photo":
+        """The same photo with other uint8 pixels of the same size, which have no color where it has none."""
+        if pixels.dtype != np.uint8 or pixels.shape != self.pixels.shape:
+            found = f"the pixels are {pixels.dtype} {list(pixels.shape)}"
+            raise SettingError(f"{found}; this photo's are uint8 {list(self.pixels.shape)}")
+        if self.gray and not is_colorless(pixels):
+            raise SettingError("the photo is gray, the pixels are not; give red, green and blue the same values")
+        return replace(self, pixels=pixels)
+
+    def converted(self, format: str) -> "Photo":
+        """The photo as it will be written in a format: on white and in sRGB where the format holds nothing else."""
+        name, notes = format_named(format), list(self.notes)
+        source = self.source if name == self.format else replace(self.source, format=name, options=DEFAULTS[name])
+        pixels, alpha = self.pixels, self.alpha
+        if alpha is not None and name in OPAQUE:
+            pixels, alpha = on_white(pixels, alpha), None
+            notes.append(f"its transparency became white, because {name} has none")
+        if source.icc and not _holds_profile(name, source):
+            pixels, _ = from_image(to_srgb(to_image(pixels, gray=source.gray), source.icc))
+            source = replace(source, icc=b"")
+        return replace(self, pixels=pixels, alpha=alpha, source=source, notes=tuple(notes))
+
+    def encode(self, format: str | None = None, keep_metadata: bool = False) -> bytes:
+        """The bytes of a file, in the photo's own format or another one.
+
+        EXIF and XMP are left out unless asked for, and BMP holds none; a thumbnail in them is made anew from these
+        pixels. Raises `UnwritablePhotoError` where the format cannot hold the photo.
+        """
+        photo = self.converted(format or self.format)
+        return encode(photo.pixels, photo.alpha, photo.source, keep_metadata=keep_metadata)
+
+    def save(
+        self, path: str | Path, format: str | None = None, keep_metadata: bool = False, force: bool = False
+    ) -> Path:
+        """Writes a file, whole or not at all, in the given format or else the one that the path's suffix names.
+
+        Makes missing folders. Raises `UnwritablePhotoError` where the file exists (unless `force`), or where it
+        cannot be written.
+        """
+        path = Path(path)
+        try:
+            data = self.encode(format or format_of(path), keep_metadata)
+        except UnwritablePhotoError as error:
+            raise UnwritablePhotoError(f"{files.one_line(path)}: {error}") from error
+        files.publish(data, path, force=force)
+        return path
+
+
+def _holds_profile(format: str, source: Source) -> bool:
+    return format != "BMP" and not (format == "WEBP" and source.gray)

@@ -1,0 +1,26 @@
+"""What photos suffer when they are shared: JPEG once more, and a smaller size."""
+
+import io
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from faceveil.types import Pixels
+
+
+def jpeg(pixels: Pixels, quality: int) -> Pixels:
+    """The pixels after JPEG at this quality (1 to 100), its chroma halved as websites do it."""
+    stream = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(stream, "JPEG", quality=quality)
+    return np.array(Image.open(stream))
+
+
+def resize(pixels: Pixels, long_side: int) -> UInt8[np.ndarray, "_ _ 3"]:
+    """The pixels at a size whose longer side is at most this, by Lanczos's filter; never enlarged."""
+    height, width = pixels.shape[:2]
+    scale = long_side / max(height, width)
+    if scale >= 1:
+        return pixels
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return np.array(Image.fromarray(np.ascontiguousarray(pixels)).resize(size, Image.Resampling.LANCZOS))
