@@ -1,0 +1,69 @@
+import pytest
+from PIL import ExifTags, Image
+
+import photos
+from faceveil.errors import UnwritablePhotoError
+from photos import FORMATS, SECRET, decoded, encoded, exif, image, mean_difference, read, scene, telling
+
+
+@pytest.mark.parametrize("format", [format for format in FORMATS if format != "BMP"])
+def test_strips_what_tells_on_a_person(format: str) -> None:
+    data = telling(format)
+    assert SECRET in data
+    written = read(data).encode()
+    assert SECRET not in written
+    assert not image(written).info.get("xmp")
+    assert not ({ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo} & set(image(written).getexif()))
+
+
+@pytest.mark.parametrize("format", [format for format in FORMATS if format != "BMP"])
+def test_keeps_metadata_on_demand(format: str) -> None:
+    photo = read(telling(format))
+    tags = image(photo.encode(keep_metadata=True)).getexif()
+    assert tags.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.BodySerialNumber] == SECRET.decode() + "-SERIAL"
+    assert tags.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitude] == (48, 51, 29)
+    assert tags.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.ExifImageWidth] == 64  # the source says 1234
+    if format != "TIFF":
+        assert SECRET + b"-FACE" in image(photo.encode(keep_metadata=True)).info["xmp"]
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("format", [format for format in FORMATS if format != "BMP"])
+def test_metadata_moves_to_another_format(format: str, order: str) -> None:
+    photo = read(encoded(scene(), "JPEG", exif=exif(orientation=6, order=order), xmp=b"<x>kept</x>"))
+    written = image(photo.encode(format, keep_metadata=True))
+    assert written.getexif().get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitude] == (48, 51, 29)
+    assert written.getexif().get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.ExifImageWidth] == 48
+    assert written.info["xmp"].rstrip(b"\0") == b"<x>kept</x>"
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "HEIF", "AVIF"])
+def test_a_kept_thumbnail_shows_the_written_pixels(format: str) -> None:
+    source = encoded(scene(), "JPEG", exif=exif(thumbnail=encoded(scene(), "JPEG")))
+    photo = read(source).with_pixels(255 - scene())
+    block = image(photo.encode(format, keep_metadata=True)).info["exif"].removeprefix(b"Exif\0\0")
+    tags = Image.Exif()
+    tags.load(block)
+    entry = tags.get_ifd(ExifTags.IFD.IFD1)
+    start = entry[ExifTags.Base.JpegIFOffset]
+    thumbnail = block[start : start + entry[ExifTags.Base.JpegIFByteCount]]
+    assert mean_difference(decoded(thumbnail), 255 - scene()) < 8
+
+
+def test_a_photo_without_a_thumbnail_gets_none() -> None:
+    written = read(encoded(scene(), "JPEG", exif=exif())).encode(keep_metadata=True)
+    assert written.count(b"\xff\xd8\xff") == 1
+
+
+def test_a_picture_inside_xmp_does_not_survive() -> None:
+    lines = [photos.base64_lines(encoded(scene(seed=9), "JPEG"), separator) for separator in (b"", b"\n", b"&#xA;")]
+    for text in lines:
+        xmp = b'<li xmpGImg:image="' + text + b'" dc:title="kept" tiff:Orientation="6"/>'
+        written = read(encoded(scene(), "JPEG", xmp=xmp)).encode(keep_metadata=True)
+        assert image(written).info["xmp"] == b'<li xmpGImg:image="" dc:title="kept" tiff:Orientation="1"/>'
+
+
+def test_metadata_that_does_not_fit_is_an_error_that_says_so() -> None:
+    photo = read(encoded(scene(), "WEBP", xmp=b"<x>" + b"many words " * 7000 + b"</x>"))
+    with pytest.raises(UnwritablePhotoError, match=r"XMP data is too long.*choose another --format, or leave out"):
+        photo.encode("jpeg", keep_metadata=True)
