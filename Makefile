@@ -4,13 +4,12 @@
 export OMP_WAIT_POLICY = passive
 
 PYTHON ?= python3
-PHOTO ?=
-PROTECT ?=
+PHOTO ?= out/astronaut.png
 BIN = .venv/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-protect: .venv/installed
-	@$(BIN)/faceveil protect $(if $(PHOTO),"$(PHOTO)",--demo) --picture $(PROTECT)
+protect: .venv/installed $(filter out/astronaut.png,$(PHOTO))
+	@$(BIN)/faceveil protect "$(PHOTO)" --picture --force
 
 test: .venv/developer
 	$(BIN)/ruff format --check
@@ -18,12 +17,16 @@ test: .venv/developer
 	$(BIN)/mypy
 	$(BIN)/pytest
 
+out/astronaut.png: | .venv/installed
+	@mkdir -p out
+	@$(BIN)/python -c 'from skimage import data, io; io.imsave("$@", data.astronaut())'
+
 format: .venv/developer
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
 docs: .venv/developer
-	$(BIN)/python -m faceveil.cli.document > docs/cli.md
+	$(BIN)/python -m typer faceveil.cli utils docs --name faceveil --output docs/cli.md
 
 clean:
 	rm -rf .venv

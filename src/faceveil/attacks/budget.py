@@ -23,7 +23,7 @@ class Budget(ABC):
 
     @abstractmethod
     def start(self, images: Images, generator: Generator) -> Images:
-        """A random place inside the budget; the same perturbation for every image of the batch."""
+        """A random place inside the budget; the same gray noise for every image of the batch."""
 
     def __getitem__(self, chosen: Tensor) -> "Budget":
         """The budget of some of the images."""
@@ -58,7 +58,7 @@ class Linf(Budget):
         return step if self.share is None else step * self.share
 
     def start(self, images: Images, generator: Generator) -> Images:
-        noise = 2 * torch.rand(images.shape[1:], generator=generator).to(images.device) - 1
+        noise = 2 * torch.rand(images.shape[2:], generator=generator).to(images.device) - 1
         return self.project(images + self.radius.to(images.device) * noise, images)
 
     def __getitem__(self, chosen: Tensor) -> "Linf":

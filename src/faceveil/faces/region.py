@@ -14,7 +14,7 @@ from torch import Tensor
 
 from faceveil.faces import templates
 from faceveil.faces.align import similarity
-from faceveil.types import Aligned, Landmarks, Matrices, Pixels
+from faceveil.types import Images, Landmarks, Matrices, Pixels
 
 GRID = 176
 
@@ -26,30 +26,28 @@ EDGE = (0.8, 1.15)  # a cloak is whole inside the first radius and has faded out
 
 @dataclass(frozen=True)
 class Region:
-    """A square of a photo around a face: `left`, `top` and `side` in whole pixels; it may reach outside the photo."""
+    """A square of a photo around a face: `left`, `top` and `side` in whole pixels; it may reach outside the photo.
+
+    `images` [1, 3, GRID, GRID] are its pixels on the grid; `landmarks` [1, 5, 2] lie in the photo. A `gray` photo's
+    cloak is to be gray too.
+    """
 
     left: int
     top: int
     side: int
+    images: Images
     landmarks: Landmarks
+    gray: bool = False
 
     @classmethod
-    def around(cls, landmarks: Landmarks) -> "Region":
+    def around(cls, landmarks: Landmarks, pixels: Pixels, gray: bool = False) -> "Region":
         """The region of a face with landmarks [1, 5, 2]: all of its aligned image, at least GRID pixels wide."""
         matrix = similarity(landmarks, templates.template("dlib", 1, 1))[0]
         corners = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]) @ matrix[:, :2].T + matrix[:, 2]
         low, high = corners.amin(0), corners.amax(0)
         side = max(GRID, int((high - low).amax().ceil()))
         left, top = ((low + high - side) / 2).round().long().tolist()
-        return cls(left, top, side, landmarks)
-
-    def cut(self, pixels: Pixels) -> Aligned:
-        """The region on the grid [1, 3, GRID, GRID], in [0, 1]; outside the photo its edge goes on."""
-        height, width, _ = pixels.shape
-        rows = np.arange(self.top, self.top + self.side).clip(0, height - 1)
-        columns = np.arange(self.left, self.left + self.side).clip(0, width - 1)
-        images = torch.from_numpy(pixels[rows[:, None], columns]).permute(2, 0, 1)[None] / 255
-        return F.interpolate(images, (GRID, GRID), mode="bilinear", antialias=True) if self.side > GRID else images
+        return cls(left, top, side, _cut(pixels, left, top, side), landmarks, gray)
 
     def matrices(self, template: Float[Tensor, "5 2"]) -> Matrices:
         """The matrix [1, 2, 3] from a template's aligned image to the grid."""
@@ -65,13 +63,32 @@ class Region:
         fading = ((inside.norm(dim=-1) - EDGE[0]) / (EDGE[1] - EDGE[0])).clamp(0, 1)
         return (0.5 + 0.5 * torch.cos(np.pi * fading))[None, None]
 
-    def paste(self, cloak: Float[Tensor, "3 h w"], canvas: Float[Tensor, "3 rows columns"]) -> None:
-        """Add a cloak on the grid to a photo's own, `canvas`, enlarged where the grid is coarser."""
+    def paste(self, cloak: Float[Tensor, "3 h w"], onto: Pixels, clear: Pixels) -> None:
+        """Add a cloak on the grid to the photo `onto`, whose pixels were `clear`; enlarged where the grid is coarser.
+
+        Where faces lie over each other, no channel moves by more than the larger cloak does.
+        """
+        levels = 255 * cloak
         if self.side > GRID:
-            cloak = F.interpolate(cloak[None], (self.side, self.side), mode="bilinear")[0]
-        height, width = canvas.shape[1:]
-        top, left = max(self.top, 0), max(self.left, 0)
-        bottom, right = min(self.top + self.side, height), min(self.left + self.side, width)
-        if top < bottom and left < right:
-            part = cloak[:, top - self.top : bottom - self.top, left - self.left : right - self.left]
-            canvas[:, top:bottom, left:right] += part
+            levels = F.interpolate(levels[None], (self.side, self.side), mode="bilinear")[0]
+        height, width, _ = onto.shape
+        rows = slice(max(self.top, 0), min(self.top + self.side, height))
+        columns = slice(max(self.left, 0), min(self.left + self.side, width))
+        here = (
+            slice(rows.start - self.top, rows.stop - self.top),
+            slice(columns.start - self.left, columns.stop - self.left),
+        )
+        change = levels.permute(1, 2, 0).round().short().numpy()[here]
+        limit = np.abs(change).max(initial=0)
+        original = clear[rows, columns].astype(np.int16)
+        moved = (onto[rows, columns] + change).clip(original - limit, original + limit)
+        onto[rows, columns] = moved.clip(0, 255)
+
+
+def _cut(pixels: Pixels, left: int, top: int, side: int) -> Images:
+    """That square on the grid, in [0, 1]; outside the photo its edge goes on."""
+    height, width, _ = pixels.shape
+    rows = np.arange(top, top + side).clip(0, height - 1)
+    columns = np.arange(left, left + side).clip(0, width - 1)
+    images = torch.from_numpy(pixels[rows[:, None], columns]).permute(2, 0, 1)[None] / 255
+    return F.interpolate(images, (GRID, GRID), mode="bilinear", antialias=True) if side > GRID else images

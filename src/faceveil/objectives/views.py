@@ -6,16 +6,15 @@ generator alone, so that the same seed gives the same cloak. Without a generator
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from io import BytesIO
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Generator, Tensor
 
 from faceveil.faces.align import compose, warp
 from faceveil.objectives.base import View
+from faceveil.photo import jpeg
 from faceveil.types import Aligned, Images, Matrices
 
 
@@ -42,11 +41,26 @@ class Alignment:
 
     def _jitter(self, generator: Generator) -> Tensor:
         height, width = self.size
-        growth, turn, *shift = (torch.randn(4, generator=generator) * torch.tensor((*self.jitter, self.jitter[2]))).tolist()
+        growth, turn, *shift = (
+            torch.randn(4, generator=generator) * torch.tensor((*self.jitter, self.jitter[2]))
+        ).tolist()
         linear = np.exp(growth) * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
         center = np.array([width / 2, height / 2])
         moved = center + np.array(shift) * [width, height] - linear @ center
         return torch.tensor(np.column_stack([linear, moved]), dtype=torch.float32)
+
+
+@dataclass(frozen=True)
+class Gray:
+    """The mean of the channels, for those images whose flag [n] is set: their cloak can only be gray."""
+
+    flags: Tensor
+
+    def __call__(self, images: Images, generator: Generator | None = None) -> Images:
+        return torch.where(self.flags[:, None, None, None], images.mean(1, keepdim=True), images)
+
+    def __getitem__(self, chosen: Tensor) -> "Gray":
+        return Gray(self.flags[chosen])
 
 
 @dataclass(frozen=True)
@@ -70,7 +84,7 @@ class JPEG:
             quality = int(torch.randint(self.lowest, self.highest + 1, (), generator=generator))
         plain = images.detach()
         pixels = (255 * plain).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-        stored = np.stack([_stored(image, quality) for image in pixels])
+        stored = np.stack([jpeg(image, quality) for image in pixels])
         return images + (torch.from_numpy(stored).to(plain.device).permute(0, 3, 1, 2) / 255 - plain)
 
 
@@ -99,9 +113,3 @@ class OneOf:
     def __call__(self, images: Images, generator: Generator | None = None) -> Aligned:
         drawn = 0 if generator is None else int(torch.randint(len(self.views), (), generator=generator))
         return self.views[drawn](images, generator)
-
-
-def _stored(pixels: np.ndarray, quality: int) -> np.ndarray:
-    stream = BytesIO()
-    Image.fromarray(pixels).save(stream, "JPEG", quality=quality)
-    return np.asarray(Image.open(stream))

@@ -1,0 +1,1 @@
+"""Attacks: from images and an objective to cloaked images inside a budget."""

@@ -1,0 +1,57 @@
+"""The command line: a module for each command.
+
+Exit codes: 0 all is well; 1 some photos failed, or someone is still recognized; 2 the command was not understood.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from faceveil import __version__
+from faceveil.cli import check, protect, weights
+from faceveil.cli.report import FAILED, USAGE, fail
+from faceveil.errors import FaceveilError, SettingError
+
+# two PyTorch threads that wait actively slow each other down many times on a busy machine
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+app = typer.Typer(
+    name="faceveil",
+    help="Cloaks the faces in your photos so that face recognition cannot tell who you are, and proves it.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+app.command("protect")(protect.command)
+app.command("check")(check.command)
+app.add_typer(weights.app, name="weights")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"faceveil {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _callback(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Cloaks the faces in your photos so that face recognition cannot tell who you are, and proves it."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command; a `FaceveilError` ends it with one line and an exit code."""
+    try:
+        app(arguments)
+    except FaceveilError as error:
+        fail(str(error))
+        sys.exit(USAGE if isinstance(error, SettingError) else FAILED)
+    except KeyboardInterrupt:
+        fail("stopped; run the same command again to go on")
+        sys.exit(130)

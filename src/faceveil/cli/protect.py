@@ -1,0 +1,181 @@
+"""`faceveil protect`: cloak photos, and prove it."""
+
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from faceveil.cli.report import FAILED, face_json, fail, show_json, show_proofs
+from faceveil.errors import PhotoError, SettingError
+
+if TYPE_CHECKING:
+    from faceveil.protect import Outcome
+
+
+class Strength(StrEnum):
+    """Presets of epsilon: 4, 8 and 12 levels."""
+
+    light = "light"
+    balanced = "balanced"
+    strong = "strong"
+
+
+def command(
+    photos: Annotated[list[Path], typer.Argument(help="Photos, or folders of photos.", show_default=False)],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write into this folder, keeping names and folders.")
+    ] = None,
+    strength: Annotated[Strength, typer.Option(help="How much may change: 4, 8 or 12 levels of 255.")] = (
+        Strength.balanced
+    ),
+    epsilon: Annotated[
+        float | None, typer.Option(help="The same as a number of levels; overrules --strength.", show_default=False)
+    ] = None,
+    faces: Annotated[str, typer.Option(help="all, largest, or numbers such as 0,2 (0 is the largest face).")] = "all",
+    only_like: Annotated[
+        Path | None, typer.Option(help="Cloak only the faces of the person in this photo.", show_default=False)
+    ] = None,
+    picture: Annotated[
+        bool, typer.Option("--picture", help="Also write a before/after picture, for yourself.")
+    ] = False,
+    format: Annotated[
+        str | None, typer.Option(help="Write JPEG, PNG, WebP, TIFF, BMP, HEIC or AVIF.", show_default="the photo's own")
+    ] = None,
+    keep_metadata: Annotated[
+        bool, typer.Option("--keep-metadata", help="Keep EXIF and XMP (place, time, camera); thumbnails are made anew.")
+    ] = False,
+    surrogate: Annotated[
+        list[str] | None, typer.Option(help="Cloak against this recognizer (may be repeated).", show_default="dlib")
+    ] = None,
+    judge: Annotated[
+        list[str] | None,
+        typer.Option(help="Measure with this recognizer, too (may be repeated).", show_default="the surrogates"),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    seed: Annotated[int, typer.Option(help="The same seed, photo and machine give the same cloak.")] = 0,
+    max_pixels: Annotated[int, typer.Option(help="Refuse larger photos.")] = 100_000_000,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite files that are there already.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report for machines.")] = False,
+) -> None:
+    """Cloak the faces in photos, and measure what it is worth on the files that were written.
+
+    A photo is written beside itself as NAME-cloaked, or under OUTPUT; originals are never touched. A run that was
+    stopped goes on where it was. Exit code 1: some photo failed, or someone is still recognized.
+
+    Examples:
+
+        faceveil protect me.jpg --picture
+
+        faceveil protect holiday/ -o cloaked/ --strength light --only-like me.jpg
+    """
+    from faceveil.jobs import plan
+    from faceveil.methods.veil import STRENGTHS
+    from faceveil.photo import Photo
+    from faceveil.protect import Choice, Protector, Writing, protect_files
+
+    jobs = plan(photos, output, format)
+    surrogates = surrogate or ["dlib"]
+    protector = Protector(
+        STRENGTHS[strength] if epsilon is None else epsilon,
+        surrogates,
+        list(dict.fromkeys([*surrogates, *(judge or ())])),
+        Choice(_faces(faces), Photo.open(only_like, max_pixels) if only_like else None),
+        device,
+        seed,
+    )
+    writing = Writing(format, keep_metadata, force, max_pixels)
+    reports = []
+    counts = dict.fromkeys(("cloaked", "skipped", "failed", "recognized"), 0)
+    for outcome in _followed(protect_files(protector, jobs, writing), len(jobs)):
+        pictured = _picture(outcome, force) if picture and outcome.faces else None
+        counts[outcome.status] += 1
+        counts["recognized"] += outcome.recognized
+        if outcome.error:
+            fail(outcome.error)
+        if as_json:
+            reports.append(_report(outcome, pictured))
+        elif len(jobs) == 1:
+            _show(outcome, pictured)
+        elif outcome.recognized:
+            fail(f"{outcome.job.destination}: someone is still recognized; try --strength strong")
+    if as_json:
+        show_json({"photos": reports, "counts": counts, "surrogates": surrogates, "seed": seed})
+    elif len(jobs) != 1:
+        words = "{cloaked} cloaked, {skipped} there already, {failed} failed, {recognized} still recognized"
+        print(words.format_map(counts))
+    if counts["failed"] or counts["recognized"]:
+        raise typer.Exit(FAILED)
+
+
+def _faces(words: str) -> str | list[int]:
+    if words in ("all", "largest"):
+        return words
+    try:
+        return [int(number) for number in words.split(",")]
+    except ValueError:
+        raise SettingError(f"--faces is {words!r}; it is all, largest, or numbers such as 0,2") from None
+
+
+def _followed(outcomes: "Iterator[Outcome]", total: int) -> "Iterator[Outcome]":
+    """The outcomes, with a progress bar of photos and faces on a terminal."""
+    console = Console(stderr=True)
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    faces = 0
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("0 faces", total=total)
+        for outcome in outcomes:
+            faces += len(outcome.faces)
+            progress.update(task, advance=1, description=f"{faces} face{'s' * (faces != 1)}")
+            yield outcome
+
+
+def _picture(outcome: "Outcome", force: bool) -> Path | None:
+    from faceveil.picture import before_after, beside
+
+    if outcome.clear is None or outcome.shared is None:
+        return None
+    picture = before_after(outcome.clear, outcome.shared, outcome.faces)
+    try:
+        return picture.save(beside(outcome.job.destination), force=force)
+    except PhotoError as error:
+        fail(str(error))
+        return None
+
+
+def _show(outcome: "Outcome", pictured: Path | None) -> None:
+    """The report of one photo; the verdict comes last."""
+    console = Console()
+    destination = outcome.job.destination
+    if outcome.status == "skipped":
+        print(f"{destination} is there already; --force makes it anew")
+    if not outcome.faces:
+        return
+    show_proofs(console, destination, outcome.faces)
+    for note in outcome.notes:
+        print(f"note: {note}")
+    print(f"cloaked in {outcome.seconds:.1f} s: {destination}")
+    if pictured:
+        print(f"before and after (for yourself): {pictured}")
+    known = sum(face.recognized for face in outcome.faces)
+    if known:
+        print(f"verdict: STILL RECOGNIZED, {known} of {len(outcome.faces)} faces; try --strength strong")
+    else:
+        print("verdict: not recognized, by the recognizers and after the treatments above")
+
+
+def _report(outcome: "Outcome", pictured: Path | None) -> dict[str, object]:
+    return {
+        "photo": outcome.job.source,
+        "cloaked": outcome.job.destination if outcome.faces else None,
+        "picture": pictured,
+        "status": outcome.status,
+        "error": outcome.error or None,
+        "notes": outcome.notes,
+        "seconds": outcome.seconds,
+        "recognized": outcome.recognized,
+        "faces": [face_json(face) for face in outcome.faces],
+    }

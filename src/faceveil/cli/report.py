@@ -1,0 +1,61 @@
+"""What commands say: results on standard output, one-line errors on standard error."""
+
+import json
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from faceveil.proof import FaceProof, Verdict
+
+FAILED, USAGE = 1, 2
+
+
+def fail(message: str) -> None:
+    """One line on standard error."""
+    print(f"faceveil: {message}", file=sys.stderr)
+
+
+def show_json(value: object) -> None:
+    """A machine-readable report on standard output."""
+    print(json.dumps(value, indent=2, default=str))
+
+
+def show_proofs(console: Console, name: Path, faces: "tuple[FaceProof, ...]") -> None:
+    """A table of verdicts."""
+    table = Table("face", "recognizer", "file", "before", "after", "same below", "verdict", title=str(name))
+    for number, face in enumerate(faces):
+        for verdict in face.verdicts:
+            made = "made against" if verdict.attacked else "held out"
+            color = "red" if verdict.recognized else "green"
+            distances = f"{verdict.before:.2f}", f"{verdict.after:.2f}", f"{verdict.threshold:.2f}"
+            who = f"{verdict.recognizer} ({made})"
+            table.add_row(str(number), who, verdict.treatment, *distances, f"[{color}]{verdict}[/]")
+        table.add_section()
+    console.print(table)
+    for number, face in enumerate(faces):
+        found = "" if face.found else "; the detector no longer finds it"
+        seen = f"SSIM {face.ssim:.3f}, PSNR {face.psnr:.1f} dB, largest change {face.largest_change} of 255"
+        console.print(f"face {number}: {seen}{found}", highlight=False)
+
+
+def face_json(face: "FaceProof") -> dict[str, object]:
+    """A face's proof, for machines."""
+    return {
+        "box": face.face.box,
+        "score": face.face.score,
+        "found": face.found,
+        "recognized": face.recognized,
+        "ssim": face.ssim,
+        "psnr": face.psnr if math.isfinite(face.psnr) else None,
+        "largest_change": face.largest_change,
+        "verdicts": [_verdict_json(verdict) for verdict in face.verdicts],
+    }
+
+
+def _verdict_json(verdict: "Verdict") -> dict[str, object]:
+    return vars(verdict) | {"recognized": verdict.recognized}

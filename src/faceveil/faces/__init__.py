@@ -1,0 +1,1 @@
+"""Faces: found in a photo, and aligned for a recognizer."""

@@ -1,0 +1,1 @@
+"""Methods: complete systems, composed of recognizers, objectives and attacks; one per file."""

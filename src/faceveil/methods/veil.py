@@ -1,0 +1,75 @@
+"""veil, our default: away from the person, with everything that a shared file suffers inside the loop.
+
+Iterative dodging with momentum (MI-FGSM) inside an L-infinity budget that fades out around the face. Each step sees
+the face through a random alignment, as detectors differ, and as the 8-bit file or as a JPEG of it. A face is done when
+it is farther from the person than `margin` times every surrogate's threshold, after JPEG 75.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from faceveil.attacks.budget import Linf
+from faceveil.attacks.gradient import GradientAttack, Stop
+from faceveil.attacks.transforms import Momentum
+from faceveil.faces import templates
+from faceveil.faces.region import Region
+from faceveil.methods.base import Method
+from faceveil.objectives.base import Largest, Objective, Sum
+from faceveil.objectives.feature import Dodging
+from faceveil.objectives.views import JPEG, Alignment, Gray, OneOf, Rounding
+from faceveil.recognizers import Recognizer
+from faceveil.types import Images
+
+STRENGTHS = {"light": 4.0, "balanced": 8.0, "strong": 12.0}  # epsilon, 8-bit levels
+
+
+@dataclass(frozen=True)
+class Veil(Method):
+    """Cloaks against the surrogates inside `epsilon` 8-bit levels, `batch` faces at a time.
+
+    `step_size` is in levels, `decay` the momentum's, `jitter` the alignment's (see `Alignment`).
+    """
+
+    surrogates: tuple[Recognizer, ...]
+    epsilon: float = STRENGTHS["balanced"]
+    steps: int = 50
+    step_size: float = 1.0
+    decay: float = 0.5
+    jitter: tuple[float, float, float] = (0.03, 0.03, 0.02)
+    margin: float = 1.75
+    batch: int = 16
+    seed: int = 0
+
+    def __call__(self, regions: Sequence[Region]) -> Images:
+        guides = [surrogate.surrogate() for surrogate in self.surrogates]
+        batches = [regions[i : i + self.batch] for i in range(0, len(regions), self.batch)]
+        return torch.cat([self._cloak(batch, guides) for batch in batches])
+
+    def _cloak(self, regions: Sequence[Region], guides: Sequence[Recognizer]) -> Images:
+        device = self.surrogates[0].scale.device
+        images = torch.cat([region.images for region in regions]).to(device)
+        share = torch.cat([region.mask() for region in regions]).to(device)
+        attack = GradientAttack(
+            Linf(self.epsilon, share), self.steps, self.step_size / 255, (Momentum(self.decay),), True, self.seed
+        )
+        terms, plain = [], []
+        for surrogate, guide in zip(self.surrogates, guides, strict=True):
+            template = templates.template(surrogate.card.input.template, *surrogate.size)
+            matrices = torch.cat([region.matrices(template) for region in regions]).to(device)
+            alignment = Alignment(matrices, surrogate.size)
+            with torch.no_grad():
+                dodging = Dodging(guide, guide(alignment(images)))
+            terms.append(1 / len(guides) * dodging.through(Alignment(matrices, surrogate.size, self.jitter)))
+            plain.append(dodging.through(alignment))
+        gray = Gray(torch.tensor([region.gray for region in regions], device=device))
+        objective = _stored(Sum(tuple(terms)), OneOf((JPEG(60, 95), Rounding())), gray)
+        stop = Stop(_stored(Largest(tuple(plain)), JPEG(75, 75), gray), -self.margin)
+        return attack(images, objective, stop)
+
+
+def _stored(objective: Objective, storage: OneOf | JPEG, gray: Gray) -> Objective:
+    """The objective, seeing what comes out of storage; gray photos are stored gray."""
+    seen = objective.through(storage)
+    return seen.through(gray) if gray.flags.any() else seen

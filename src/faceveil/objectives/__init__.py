@@ -1,0 +1,1 @@
+"""Objectives: one loss per image, lower for a better cloak."""

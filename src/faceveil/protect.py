@@ -1,0 +1,265 @@
+"""Photos in, cloaked photos and proofs out; one, or any number."""
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from io import BytesIO
+from typing import Any
+
+import torch
+
+from faceveil import recognizers
+from faceveil.device import choose
+from faceveil.errors import FaceveilError, NoFaceError, SettingError
+from faceveil.faces.detect import Detector, Face
+from faceveil.faces.region import Region
+from faceveil.jobs import Job
+from faceveil.methods.base import Method
+from faceveil.methods.veil import STRENGTHS, Veil
+from faceveil.objectives.feature import distance
+from faceveil.photo import MAX_PIXELS, Photo, remove_leftovers
+from faceveil.proof import FaceProof, Sighting, embed, landmarks_of, prove
+from faceveil.types import Pixels
+
+TOGETHER = 8  # photos that are cloaked together
+
+
+@dataclass(frozen=True)
+class Result:
+    """A cloaked photo, and a proof for each of its cloaked faces, measured on the bytes that `photo.save` writes."""
+
+    photo: Photo
+    faces: tuple[FaceProof, ...]
+    seconds: float
+
+    @property
+    def recognized(self) -> bool:
+        """Whether anyone is still recognized."""
+        return any(face.recognized for face in self.faces)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which faces of a photo are cloaked: all, the largest, or some by number (0 is the largest).
+
+    With `only_like`, a photo, only those in which the recognizer sees the person whose face is largest in it.
+    """
+
+    faces: str | Sequence[int] = "all"
+    only_like: Photo | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.faces, str) and self.faces not in ("all", "largest"):
+            raise SettingError(f"faces is {self.faces!r}; it is all, largest, or numbers (0 is the largest face)")
+
+
+class Protector:
+    """Everything that is loaded once: the detector, the method with its surrogates, and the recognizers that judge."""
+
+    def __init__(
+        self,
+        epsilon: float = STRENGTHS["balanced"],
+        surrogates: Sequence[str] = ("dlib",),
+        judges: Sequence[str] = ("dlib",),
+        choice: Choice | None = None,
+        device: str = "auto",
+        seed: int = 0,
+    ) -> None:
+        self.device = choose(device)
+        loaded = {name: recognizers.load(name, self.device) for name in dict.fromkeys([*surrogates, *judges])}
+        self.detector = Detector(self.device)
+        self.surrogates = tuple(loaded[name] for name in surrogates)
+        self.judges = tuple(loaded[name] for name in judges)
+        self.method: Method = Veil(self.surrogates, epsilon, seed=seed)
+        self.choice = choice or Choice()
+        self._wanted = self._person(self.choice.only_like) if self.choice.only_like else None
+
+    def find(self, photo: Photo) -> list[Face]:
+        """The faces of a photo that are to be cloaked, the largest first; raises `NoFaceError` where there is none."""
+        faces = self.detector([photo.pixels])[0]
+        if not faces:
+            raise NoFaceError("no face found, nothing written; faces must be 24 pixels wide or more")
+        if self.choice.faces == "largest":
+            faces = faces[:1]
+        elif not isinstance(self.choice.faces, str):
+            missing = [number for number in self.choice.faces if not 0 <= number < len(faces)]
+            if missing:
+                raise NoFaceError(f"there is no face {missing[0]}; the {len(faces)} found are 0 to {len(faces) - 1}")
+            faces = [faces[number] for number in self.choice.faces]
+        if self._wanted is not None:
+            near = distance(self._embed(photo.pixels, faces), self._wanted.expand(len(faces), -1))
+            faces = [face for face, d in zip(faces, near.tolist(), strict=True) if d < self.surrogates[0].threshold]
+            if not faces:
+                raise NoFaceError("none of its faces is like the person's; nothing written")
+        return faces
+
+    def cloak(self, photos: Sequence[Photo], faces: Sequence[Sequence[Face]]) -> list[Photo]:
+        """The photos with those faces cloaked, all of them together."""
+        regions = [
+            [Region.around(landmarks_of(face), photo.pixels, photo.gray) for face in found]
+            for photo, found in zip(photos, faces, strict=True)
+        ]
+        together = [region for own in regions for region in own]
+        cloaked = iter(self.method(together).cpu() if together else ())
+        shared = []
+        for photo, own in zip(photos, regions, strict=True):
+            pixels = photo.pixels.copy()
+            for region in own:
+                region.paste(next(cloaked) - region.images[0], pixels, photo.pixels)
+            shared.append(photo.with_pixels(pixels))
+        return shared
+
+    def prove(self, clear: Photo, shared: Photo, faces: Sequence[Face]) -> tuple[FaceProof, ...]:
+        """The proofs of a clear photo's faces in the photo that is shared."""
+        names = [surrogate.name for surrogate in self.surrogates]
+        return tuple(prove(self.detector, self.judges, names, clear.pixels, shared.pixels, faces))
+
+    def _person(self, photo: Photo) -> torch.Tensor:
+        faces = self.detector([photo.pixels])[0]
+        if not faces:
+            raise NoFaceError("the photo of the person to look for shows no face; give a clear one")
+        return self._embed(photo.pixels, faces[:1])
+
+    def _embed(self, pixels: Pixels, faces: Sequence[Face]) -> torch.Tensor:
+        return embed(self.surrogates[0], [Sighting(pixels, landmarks_of(face), True) for face in faces])
+
+
+def protect(photo: Photo, protector: Protector | None = None, **settings: Any) -> Result:
+    """Cloak the faces of a photo, and measure what it is worth on the bytes of the file that will be shared.
+
+    `settings` are those of `Protector`; one that is made once serves any number of photos. Raises `NoFaceError`.
+    """
+    start = time.perf_counter()
+    protector = protector or Protector(**settings)
+    faces = protector.find(photo)
+    (cloaked,) = protector.cloak([photo], [faces])
+    shared = Photo.open(BytesIO(cloaked.encode()))
+    return Result(cloaked, protector.prove(photo, shared, faces), time.perf_counter() - start)
+
+
+@dataclass(frozen=True)
+class Writing:
+    """How files are read and written: see `Photo`."""
+
+    format: str | None = None
+    keep_metadata: bool = False
+    force: bool = False
+    max_pixels: int = MAX_PIXELS
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a job: proofs, or an error; neither where the file was there already.
+
+    `clear` and `shared` are the photos as read and as read again, for pictures of them.
+    """
+
+    job: Job
+    faces: tuple[FaceProof, ...] = ()
+    error: str = ""
+    notes: tuple[str, ...] = ()
+    seconds: float = 0.0
+    clear: Photo | None = field(default=None, repr=False)
+    shared: Photo | None = field(default=None, repr=False)
+
+    @property
+    def status(self) -> str:
+        """cloaked, skipped (the file was there already) or failed."""
+        return "failed" if self.error else "cloaked" if self.faces else "skipped"
+
+    @property
+    def recognized(self) -> bool:
+        """Whether anyone in the cloaked photo is still recognized."""
+        return any(face.recognized for face in self.faces)
+
+
+def protect_files(protector: Protector, jobs: Sequence[Job], writing: Writing | None = None) -> Iterator[Outcome]:
+    """Outcomes of any number of jobs, in their order; an error is an outcome, never an exception.
+
+    Photos are read ahead and written behind while others are cloaked; a few are in memory at a time. A file that is
+    there already is left alone, so that a run that was killed goes on where it was.
+    """
+    writing = writing or Writing()
+    for folder in {job.destination.parent for job in jobs}:
+        remove_leftovers(folder)
+    with ThreadPoolExecutor(2) as pool:
+        behind: list[_Work] = []
+        for group in _read_ahead(pool, jobs, writing):
+            _cloak(protector, group)
+            for work in group:
+                if work.cloaked is not None:
+                    work.shared = pool.submit(_write, work.cloaked, work.job, writing)
+            yield from (_outcome(protector, work) for work in behind)
+            behind = group
+        yield from (_outcome(protector, work) for work in behind)
+
+
+@dataclass
+class _Work:
+    """A job on its way through: each field is filled by the stage that its name tells."""
+
+    job: Job
+    reading: "Future[Photo | None]"
+    photo: Photo | None = None
+    faces: Sequence[Face] = ()
+    cloaked: Photo | None = None
+    shared: "Future[Photo] | None" = None
+    error: str = ""
+    seconds: float = 0.0
+
+
+def _read_ahead(pool: ThreadPoolExecutor, jobs: Sequence[Job], writing: Writing) -> Iterator[list[_Work]]:
+    """Groups of jobs whose photos are read, or being read; always one group further than the last one given."""
+    ahead: list[_Work] = []
+    for i in range(0, len(jobs), TOGETHER):
+        group = [_Work(job, pool.submit(_read, job, writing)) for job in jobs[i : i + TOGETHER]]
+        if ahead:
+            yield ahead
+        ahead = group
+    if ahead:
+        yield ahead
+
+
+def _read(job: Job, writing: Writing) -> Photo | None:
+    if not writing.force and os.path.lexists(job.destination):
+        return None
+    photo = Photo.open(job.source, writing.max_pixels)
+    return photo.converted(writing.format) if writing.format else photo
+
+
+def _cloak(protector: Protector, group: Sequence[_Work]) -> None:
+    start = time.perf_counter()
+    photos, ready = [], []
+    for work in group:
+        try:
+            work.photo = work.reading.result()
+            if work.photo is not None:
+                work.faces = protector.find(work.photo)
+                photos.append(work.photo)
+                ready.append(work)
+        except FaceveilError as error:
+            work.error = f"{work.job.source}: {error}" if isinstance(error, NoFaceError) else str(error)
+    for work, cloaked in zip(ready, protector.cloak(photos, [work.faces for work in ready]), strict=True):
+        work.cloaked = cloaked
+        work.seconds = (time.perf_counter() - start) / len(ready)
+
+
+def _write(cloaked: Photo, job: Job, writing: Writing) -> Photo:
+    """Write the file, and read it again."""
+    path = cloaked.save(job.destination, cloaked.format, writing.keep_metadata, writing.force)
+    return Photo.open(path, writing.max_pixels)
+
+
+def _outcome(protector: Protector, work: _Work) -> Outcome:
+    start = time.perf_counter()
+    try:
+        if work.photo is None or work.shared is None:
+            return Outcome(work.job, error=work.error)
+        clear, shared = work.photo, work.shared.result()
+        proofs = protector.prove(clear, shared, work.faces)
+    except FaceveilError as error:
+        return Outcome(work.job, error=str(error))
+    seconds = work.seconds + time.perf_counter() - start
+    return Outcome(work.job, proofs, notes=clear.notes, seconds=seconds, clear=clear, shared=shared)
