@@ -101,3 +101,38 @@ def test_folding_keeps_the_numbers_and_loses_the_normalizations():
     assert (folded(x) - expected).abs().max() < 1e-5
     assert [type(m).__name__ for m in folded.modules()].count("BatchNorm2d") == 1
     assert np.all([not isinstance(m, nn.BatchNorm1d) for m in folded.modules()])
+
+
+def t7(network, numbers=None):
+    """A Torch 7 file, from the description in torch7's File.lua, of tables, tensors and classes."""
+    numbers = numbers if numbers is not None else iter(range(1, 10**6))
+    if isinstance(network, str):
+        return struct.pack("<ii", 2, len(network)) + network.encode()
+    if isinstance(network, (int, float)):
+        return struct.pack("<id", 1, network)
+    if isinstance(network, torch.Tensor):
+        data = struct.pack("<ii", 4, next(numbers)) + b"".join(t7(s)[4:] for s in ("V 1", "torch.FloatTensor"))
+        data += struct.pack("<i", network.ndim) + struct.pack(f"<{network.ndim}q", *network.shape)
+        data += struct.pack(f"<{network.ndim}q", *network.stride()) + struct.pack("<q", 1)
+        data += struct.pack("<ii", 4, next(numbers)) + b"".join(t7(s)[4:] for s in ("V 1", "torch.FloatStorage"))
+        return data + struct.pack("<q", network.numel()) + network.numpy().tobytes()
+    if "class" in network:
+        fields = {key: value for key, value in network.items() if key != "class"}
+        data = struct.pack("<ii", 4, next(numbers)) + b"".join(t7(s)[4:] for s in ("V 1", network["class"]))
+        return data + t7(fields, numbers)
+    data = struct.pack("<iii", 3, next(numbers), len(network))
+    return data + b"".join(t7(key) + t7(value, numbers) for key, value in network.items())
+
+
+def test_reads_a_torch7_network_in_the_order_of_its_layers(tmp_path):
+    def layer(kind, **fields):
+        return {"class": f"nn.{kind}", "train": 0.0, **fields}
+
+    linear = layer("Linear", bias=torch.arange(2.0), weight=torch.arange(6.0).reshape(2, 3))
+    inner = layer("Inception", modules={2: layer("ReLU"), 1: linear})
+    norm = layer("SpatialBatchNormalization", weight=torch.ones(2), running_var=torch.full((2,), 3.0), eps=1e-5)
+    (tmp_path / "x").write_bytes(t7(layer("Sequential", modules={1: inner, 2: norm}, gradInput=torch.zeros(1))))
+    found = checkpoint.tensors(tmp_path / "x")
+    assert list(found) == ["1.1.weight", "1.1.bias", "2.weight", "2.running_var"]
+    assert torch.equal(found["1.1.weight"], torch.arange(6.0).reshape(2, 3))
+    assert found["2.running_var"].tolist() == [3.0, 3.0]

@@ -102,3 +102,18 @@ def test_pulling_and_verifying_by_command(shared):
 @pytest.mark.parametrize("command", [command.name or command.callback.__name__ for command in app.registered_commands])
 def test_every_command_shows_an_example(command):
     assert "Example: faceveil weights" in run(command, "--help").stdout
+
+
+@pytest.mark.parametrize("name", ["sphereface", "arcface-irse50", "openface"])
+def test_an_official_file_that_is_no_longer_published_can_be_added(name, tmp_path):
+    with torch.device("meta"):
+        network = store._architecture(card.read(name)).build(**card.read(name).options)
+    state = {key: torch.zeros(tensor.shape) for key, tensor in network.state_dict().items()}
+    torch.save(state, tmp_path / "official.pth")
+    assert "kept as" in run("add", name, str(tmp_path / "official.pth")).stdout
+    assert store.record(card.read(name)).sources == {"official.pth": weights.digest(tmp_path / "official.pth")}
+    assert (
+        recognizers.load(name)(torch.zeros(1, 3, *recognizers.load(name).size)).shape[1]
+        == card.read(name).embedding.size
+    )
+    (tmp_path / "official.pth").unlink()

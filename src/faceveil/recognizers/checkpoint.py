@@ -15,13 +15,14 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
 from faceveil.errors import WeightsError
+from faceveil.recognizers import torch7
 
 Tensors = dict[str, Tensor]
 Rules = Iterable[tuple[str, str]]
 
 
 def tensors(path: Path) -> Tensors:
-    """Every tensor in a safetensors file, a PyTorch or NumPy state dict or an MXNet list, as float32.
+    """Every tensor, as float32, of a safetensors file, PyTorch or NumPy state dict, MXNet list or Torch 7 network.
 
     The names lose the "module." of networks that were trained in parallel; counters of batches seen are left out.
     Raises `WeightsError` for anything else.
@@ -147,5 +148,6 @@ _CONTAINERS: tuple[tuple[bytes, Callable[[bytes], Mapping[str, Tensor]]], ...] =
     (rb"PK", _pytorch),
     (rb"\x12\x01\0{6}", _mxnet),
     (rb"\x80|\(", _pickled),
+    (rb"\x04\0\0\0", torch7.layers),
     (rb"", _unknown),
 )
