@@ -1,3 +1,18 @@
 """faceveil cloaks the faces in your photos so that face recognition cannot tell who you are, and proves it."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from faceveil.photo import Photo
+    from faceveil.protection import Choice, Protector, Result, protect
+
 __version__ = "0.1.0"
+__all__ = ["Choice", "Photo", "Protector", "Result", "__version__", "protect"]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a public name when it is first used, so that `faceveil --version` need not wait for PyTorch."""
+    if name not in __all__:
+        raise AttributeError(f"module 'faceveil' has no attribute {name!r}")
+    return getattr(import_module("faceveil.photo" if name == "Photo" else "faceveil.protection"), name)

@@ -13,7 +13,7 @@ from faceveil.cli.report import FAILED, face_json, fail, show_json, show_proofs
 from faceveil.errors import PhotoError, SettingError
 
 if TYPE_CHECKING:
-    from faceveil.protect import Outcome
+    from faceveil.protection import Outcome
 
 
 class Strength(StrEnum):
@@ -75,7 +75,7 @@ def command(
     from faceveil.jobs import plan
     from faceveil.methods.veil import STRENGTHS
     from faceveil.photo import Photo
-    from faceveil.protect import Choice, Protector, Writing, protect_files
+    from faceveil.protection import Choice, Protector, Writing, protect_files
 
     jobs = plan(photos, output, format)
     surrogates = surrogate or ["dlib"]
