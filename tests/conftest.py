@@ -6,7 +6,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 from jaxtyping import install_import_hook
 
-install_import_hook("faceveil", "beartype.beartype")
+install_import_hook("faceveil", "runtime.check")
 
 from pathlib import Path
 

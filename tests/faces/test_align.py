@@ -74,3 +74,18 @@ def test_a_face_outside_the_photo_is_black():
 def test_templates_narrower_than_arcfaces_are_cut_on_both_sides():
     wide, narrow = templates.template("arcface", 112, 112), templates.template("arcface", 112, 96)
     assert torch.allclose(wide - narrow, torch.tensor([8.0, 0.0]))
+
+
+def test_the_smooth_warp_shows_the_same_and_carries_nearly_the_same_gradient_back():
+    images = torch.rand(2, 3, 60, 70, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    matrices = torch.tensor([[[0.9, -0.3, 14.0], [0.3, 0.9, 4.0]], [[1.0, 0.0, 5.3], [0.0, 1.0, 3.1]]])
+    smooth, exact = (f(images, matrices, (40, 40)) for f in (align.warp_smoothly, align.warp))
+    assert torch.equal(smooth, exact)
+    towards = torch.nn.functional.avg_pool2d(torch.rand_like(exact) - 0.5, 5, 1, 2)
+    gradients = [torch.autograd.grad(warped, images, towards)[0].flatten() for warped in (smooth, exact)]
+    assert torch.cosine_similarity(*gradients, dim=0) > 0.98
+
+
+def test_inverted_matrices_lead_back():
+    matrices = torch.tensor([[[0.9, -0.3, 14.0], [0.3, 0.9, 4.0]]])
+    assert torch.allclose(align.compose(align.invert(matrices), matrices), torch.eye(3)[None, :2], atol=1e-6)

@@ -51,7 +51,7 @@ class Linf(Budget):
 
     def project(self, cloaked: Images, images: Images) -> Images:
         radius = self.radius.to(images.device)
-        return torch.minimum(torch.maximum(cloaked, images - radius), images + radius).clamp(0, 1)
+        return cloaked.clamp(images - radius, images + radius).clamp_(0, 1)
 
     def step(self, gradient: Images, size: float) -> Images:
         step = -size * gradient.sign()

@@ -7,6 +7,7 @@ it is farther from the person than `margin` times every surrogate's threshold, a
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
@@ -42,12 +43,19 @@ class Veil(Method):
     batch: int = 16
     seed: int = 0
 
-    def __call__(self, regions: Sequence[Region]) -> Images:
-        guides = [surrogate.surrogate() for surrogate in self.surrogates]
-        batches = [regions[i : i + self.batch] for i in range(0, len(regions), self.batch)]
-        return torch.cat([self._cloak(batch, guides) for batch in batches])
+    def __post_init__(self) -> None:
+        Linf(self.epsilon)  # raises `SettingError` for a budget that makes no sense
 
-    def _cloak(self, regions: Sequence[Region], guides: Sequence[Recognizer]) -> Images:
+    def __call__(self, regions: Sequence[Region]) -> Images:
+        batches = [regions[i : i + self.batch] for i in range(0, len(regions), self.batch)]
+        return torch.cat([self._cloak(batch) for batch in batches])
+
+    @cached_property
+    def guides(self) -> tuple[Recognizer, ...]:
+        """The surrogates' fast copies."""
+        return tuple(surrogate.surrogate() for surrogate in self.surrogates)
+
+    def _cloak(self, regions: Sequence[Region]) -> Images:
         device = self.surrogates[0].scale.device
         images = torch.cat([region.images for region in regions]).to(device)
         share = torch.cat([region.mask() for region in regions]).to(device)
@@ -55,17 +63,17 @@ class Veil(Method):
             Linf(self.epsilon, share), self.steps, self.step_size / 255, (Momentum(self.decay),), True, self.seed
         )
         terms, plain = [], []
-        for surrogate, guide in zip(self.surrogates, guides, strict=True):
-            template = templates.template(surrogate.card.input.template, *surrogate.size)
+        for guide in self.guides:
+            template = templates.template(guide.card.input.template, *guide.size)
             matrices = torch.cat([region.matrices(template) for region in regions]).to(device)
-            alignment = Alignment(matrices, surrogate.size)
+            alignment = Alignment(matrices, guide.size)
             with torch.no_grad():
                 dodging = Dodging(guide, guide(alignment(images)))
-            terms.append(1 / len(guides) * dodging.through(Alignment(matrices, surrogate.size, self.jitter)))
+            terms.append(1 / len(self.guides) * dodging.through(Alignment(matrices, guide.size, self.jitter)))
             plain.append(dodging.through(alignment))
         gray = Gray(torch.tensor([region.gray for region in regions], device=device))
         objective = _stored(Sum(tuple(terms)), OneOf((JPEG(60, 95), Rounding())), gray)
-        stop = Stop(_stored(Largest(tuple(plain)), JPEG(75, 75), gray), -self.margin)
+        stop = Stop(_stored(Largest(tuple(plain)), JPEG(75, 75), gray), -self.margin, every=10)
         return attack(images, objective, stop)
 
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from faceveil.faces.align import compose, warp
+from faceveil.faces.align import compose, warp_smoothly
 from faceveil.objectives.base import View
 from faceveil.photo import jpeg
 from faceveil.types import Aligned, Images, Matrices
@@ -34,7 +34,7 @@ class Alignment:
         matrices = self.matrices
         if generator is not None and any(self.jitter):
             matrices = compose(matrices, self._jitter(generator).to(matrices))
-        return warp(images, matrices, self.size)
+        return warp_smoothly(images, matrices, self.size)
 
     def __getitem__(self, chosen: Tensor) -> "Alignment":
         return Alignment(self.matrices[chosen], self.size, self.jitter)
@@ -68,7 +68,8 @@ class Rounding:
     """Rounded to 8 bits; the gradient passes as if it were not."""
 
     def __call__(self, images: Images, generator: Generator | None = None) -> Images:
-        return images + ((255 * images.detach()).round() / 255 - images.detach())
+        plain = images.detach()
+        return images + ((255 * plain).round() / 255 - plain)
 
 
 @dataclass(frozen=True)

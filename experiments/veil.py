@@ -1,0 +1,133 @@
+"""veil, measured by compiled dlib: 100 people of LFW, cloaked by the command line as a person would.
+
+    python experiments/veil.py ../shared/data/lfw out/veil --epsilon 8 4 2
+
+For each epsilon: the share of cloaked files whose face, found and embedded again by compiled dlib, lies beyond 0.6 from
+another clear photo of the person, as saved, after JPEG 90 and 75, and resized to half and back; how visible it is.
+Files and a sheet of twelve at 200 % stay in the folder for looking at.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from compiled_dlib import embed, open_rgb
+from PIL import Image
+from ssimulacra2 import compute_ssimulacra2
+
+from faceveil.metrics import psnr, ssim
+from faceveil.photo import jpeg
+
+TREATMENTS = {
+    "as saved": lambda pixels: pixels,
+    "JPEG 90": lambda pixels: jpeg(pixels, 90),
+    "JPEG 75": lambda pixels: jpeg(pixels, 75),
+    "half and back": lambda pixels: half_and_back(pixels),
+}
+
+
+def half_and_back(pixels):
+    height, width, _ = pixels.shape
+    small = Image.fromarray(pixels).resize((width // 2, height // 2), Image.Resampling.LANCZOS)
+    return np.asarray(small.resize((width, height), Image.Resampling.BICUBIC))
+
+
+def around(box, margin, shape):
+    """Slices of the box, wider by that share of its width on each side, inside the photo."""
+    left, top, right, bottom = box
+    more = margin * (right - left)
+    height, width, _ = shape
+    rows = slice(int(max(top - more, 0)), int(min(bottom + more, height)))
+    return rows, slice(int(max(left - more, 0)), int(min(right + more, width)))
+
+
+def ssimulacra2(clear, cloaked):
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [str(Path(folder) / name) for name in ("clear.png", "cloaked.png")]
+        for path, pixels in zip(paths, (clear, cloaked), strict=True):
+            Image.fromarray(pixels).save(path)
+        return compute_ssimulacra2(*paths)
+
+
+def measure(lfw, out, epsilon, pairs):
+    photos = [str(lfw / cloaked) for cloaked, _ in pairs]
+    command = [
+        sys.executable,
+        "-m",
+        "faceveil",
+        "protect",
+        *photos,
+        "-o",
+        str(out),
+        "--epsilon",
+        str(epsilon),
+        "--json",
+    ]
+    report = json.loads(
+        subprocess.run([*command, "--faces", "all", "--force"], capture_output=True, check=False).stdout
+    )
+    distances = {name: [] for name in TREATMENTS}
+    quality = {"SSIM": [], "PSNR": [], "SSIMULACRA2": []}
+    lost, sheet = 0, []
+    for photo, (own, other) in zip(report["photos"], pairs, strict=True):
+        clear, cloaked = open_rgb(lfw / own), open_rgb(photo["cloaked"])
+        known = embed(open_rgb(lfw / other))
+        for name, treat in TREATMENTS.items():
+            found = embed(treat(cloaked))
+            if found is None:
+                lost += 1
+            else:
+                distances[name].append(np.linalg.norm(found - known))
+        center = np.array(clear.shape[1::-1]) / 2
+        boxes = [face["box"] for face in photo["faces"]]
+        box = min(boxes, key=lambda box: np.hypot(*(np.add(box[:2], box[2:]) / 2 - center)))
+        face, wider = around(box, 0, clear.shape), around(box, 0.25, clear.shape)
+        quality["SSIM"].append(ssim(clear[face], cloaked[face]))
+        quality["PSNR"].append(psnr(clear[face], cloaked[face]))
+        quality["SSIMULACRA2"].append(ssimulacra2(clear[wider], cloaked[wider]))
+        sheet.append([clear[wider], cloaked[wider]])
+    save_sheet(sheet[:: len(sheet) // 12][:12], out.with_name(f"{out.name}-sheet.png"))
+    row = {"epsilon": epsilon, "photos": len(pairs), "no face found by dlib": lost}
+    for name, values in distances.items():
+        row[name] = {"beyond 0.6": float(np.mean(np.array(values) > 0.6)), "median": float(np.median(values))}
+    row |= {name: float(np.mean(values)) for name, values in quality.items()}
+    row["seconds per photo"] = float(np.mean([photo["seconds"] for photo in report["photos"]]))
+    return row
+
+
+def save_sheet(pairs, path):
+    """Clear and cloaked faces side by side, four pairs a row, at 200 %."""
+    cells = []
+    for pair in pairs:
+        cell = np.hstack(pair)
+        cell = Image.fromarray(cell).resize((2 * cell.shape[1], 2 * cell.shape[0]), Image.Resampling.NEAREST)
+        canvas = Image.new("RGB", (900, 500), "white")
+        canvas.paste(cell, (0, 0))
+        cells.append(np.asarray(canvas))
+    rows = [np.hstack(cells[i : i + 4]) for i in range(0, len(cells), 4)]
+    Image.fromarray(np.vstack(rows)).save(path)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("lfw", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--epsilon", type=float, nargs="+", default=[8.0, 4.0, 2.0])
+    parser.add_argument("--photos", type=int, default=100)
+    arguments = parser.parse_args()
+    lines = Path(__file__).with_name("people.tsv").read_text().splitlines()[: arguments.photos]
+    pairs = [line.split("\t") for line in lines]
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for epsilon in arguments.epsilon:
+        rows.append(measure(arguments.lfw, arguments.out / f"epsilon-{epsilon:g}", epsilon, pairs))
+        print(json.dumps(rows[-1]), flush=True)
+    (arguments.out / "veil.json").write_text(json.dumps(rows, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from faceveil import __version__
+from faceveil.cli import main
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_prints_its_version(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.strip() == f"faceveil {__version__}"
+
+
+def test_its_documentation_is_up_to_date():
+    command = [sys.executable, "-m", "typer", "faceveil.cli", "utils", "docs", "--name", "faceveil"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    assert (ROOT / "docs/cli.md").read_text("utf-8").split() == printed.split(), "run: make docs"
+
+
+def test_completes_commands_in_the_shell():
+    environment = {"_FACEVEIL_COMPLETE": "complete_bash", "COMP_WORDS": "faceveil pro", "COMP_CWORD": "1"}
+    program = "import sys; sys.argv[0] = 'faceveil'; from faceveil.cli import main; main()"
+    printed = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False
+    )
+    assert "protect" in printed.stdout
+
+
+@pytest.mark.parametrize("arguments", [["protect"], ["protect", "--strength", "huge", "me.jpg"], ["nonsense"]])
+def test_a_command_that_is_not_understood_ends_with_2(arguments):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2

@@ -1,0 +1,149 @@
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from faceveil import Photo
+from faceveil.cli import main
+from people import group, landscape, portrait
+
+
+def run(*arguments) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(["protect", *map(str, arguments)])
+        raise SystemExit(0)
+    return ended.value.code
+
+
+@pytest.fixture
+def me(tmp_path):
+    return Photo.from_array(portrait()).save(tmp_path / "me.jpg")
+
+
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_writes_beside_the_photo_and_says_where_and_what(me, capsys):
+    before = me.read_bytes()
+    assert run(me, "--picture") == 0
+    said = capsys.readouterr().out
+    assert said.splitlines()[-1].startswith("verdict: not recognized")
+    assert "me-cloaked.jpg" in said.replace("\n", "")
+    assert sorted(path.name for path in me.parent.iterdir()) == ["me-cloaked-proof.png", "me-cloaked.jpg", "me.jpg"]
+    assert me.read_bytes() == before
+
+
+def test_leaves_alone_what_is_there_already_unless_forced(me, capsys):
+    there = me.with_name("me-cloaked.jpg")
+    there.write_bytes(b"precious")
+    assert run(me) == 0
+    assert there.read_bytes() == b"precious"
+    assert "--force" in capsys.readouterr().out
+    assert run(me, "--force") == 0
+    assert Photo.open(there).size == (320, 320)
+
+
+def test_reports_for_machines(me, capsys):
+    assert run(me, "--json", "--faces", "0") == 0
+    (photo,) = json.loads(capsys.readouterr().out)["photos"]
+    (face,) = photo["faces"]
+    assert photo["status"] == "cloaked"
+    assert face["verdicts"][0] == face["verdicts"][0] | {
+        "recognizer": "dlib",
+        "treatment": "as saved",
+        "recognized": False,
+    }
+    assert 0.85 < face["ssim"] < 1
+
+
+def test_walks_folders_keeps_the_tree_and_survives_bad_files(tmp_path, capfd):
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    Photo.from_array(portrait()).save(photos / "a/me.png")
+    Photo.from_array(group()).save(photos / "b/c/us.webp")
+    Photo.from_array(landscape()).save(photos / "b/sea.jpg")
+    (photos / "b/broken.jpg").write_bytes(b"\xff\xd8\xff nothing")
+    (photos / "b/empty.png").touch()
+    (photos / "b/letter.txt").write_text("no photo")
+    before = contents(photos)
+    assert run(photos, "-o", out) == 1
+    said = capfd.readouterr()
+    assert sorted(map(str, contents(out))) == ["a/me.png", "b/c/us.webp"]
+    assert contents(photos) == before
+    errors = said.err.splitlines()
+    assert len(errors) == 3
+    assert all(line.startswith("faceveil: ") for line in errors)
+    assert "2 cloaked, 0 there already, 3 failed, 0 still recognized" in said.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["{me}", "--epsilon", "-1"], "epsilon"),
+        (["{me}", "--faces", "big"], "all, largest"),
+        (["{me}", "--format", "gif"], "gif"),
+        (["{me}", "--surrogate", "nobody"], "nobody"),
+        (["{me}", "--device", "abacus"], "abacus"),
+        (["{folder}"], "-o OUT"),
+        (["{me}", "-o", "{folder}"], "become itself"),
+        (["{me}", "{me}/../me.png", "-o", "{folder}/out", "--format", "png"], "would both become"),
+    ],
+)
+def test_settings_that_make_no_sense_end_with_2_and_one_line(me, capfd, arguments, words):
+    Photo.from_array(portrait()).save(me.with_suffix(".png"))
+    before = contents(me.parent)
+    assert run(*(word.replace("{me}/..", str(me.parent)).format(me=me, folder=me.parent) for word in arguments)) == 2
+    said = capfd.readouterr().err
+    assert words in said
+    assert said.count("\n") == 1
+    assert contents(me.parent) == before
+
+
+def test_a_bomb_is_refused_with_its_limit(me, capfd):
+    assert run(me, "--max-pixels", "1000") == 1
+    assert "--max-pixels" in capfd.readouterr().err
+
+
+def test_a_place_that_cannot_be_written_is_an_error(me, capfd):
+    blocked = me.parent / "blocked"
+    blocked.write_text("a file, not a folder")
+    assert run(me, "-o", blocked / "deep") == 1
+    assert capfd.readouterr().err.count("\n") == 1
+
+
+def test_metadata_is_kept_only_on_request(tmp_path):
+
+    exif = Image.Exif()
+    exif[0x010F] = "Maker"
+    Image.fromarray(portrait()).save(tmp_path / "me.jpg", exif=exif, quality=95)
+    assert run(tmp_path / "me.jpg") == 0
+    assert not Image.open(tmp_path / "me-cloaked.jpg").getexif()
+    assert run(tmp_path / "me.jpg", "--keep-metadata", "--force") == 0
+    assert Image.open(tmp_path / "me-cloaked.jpg").getexif()[0x010F] == "Maker"
+
+
+def test_a_killed_run_goes_on_to_the_same_files(tmp_path):
+    photos = tmp_path / "photos"
+    faces = portrait()
+    for i in range(10):
+        Photo.from_array(np.roll(faces, i, 1)).save(photos / f"{i}.png")
+    command = [sys.executable, "-m", "faceveil", "protect", str(photos), "-o"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    start = time.monotonic()
+    subprocess.run([*command, tmp_path / "whole"], check=True, env=environment, capture_output=True)
+    whole = time.monotonic() - start
+    moments = random.Random(0)
+    for _ in range(3):
+        process = subprocess.Popen([*command, tmp_path / "killed"], env=environment, stdout=subprocess.DEVNULL)
+        time.sleep(whole * moments.uniform(0.3, 0.9))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    subprocess.run([*command, tmp_path / "killed"], check=True, env=environment, capture_output=True)
+    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")

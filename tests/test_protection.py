@@ -1,0 +1,135 @@
+import numpy as np
+import pytest
+import torch
+
+import faceveil
+from faceveil.errors import NoFaceError, SettingError
+from faceveil.faces.region import Region
+from faceveil.proof import landmarks_of
+from oracles import dlib_embeddings
+from people import group, landscape, portrait
+
+
+@pytest.fixture(scope="module")
+def protector() -> faceveil.Protector:
+    return faceveil.Protector()
+
+
+@pytest.fixture(scope="module")
+def result(protector) -> faceveil.Result:
+    return faceveil.protect(faceveil.Photo.from_array(portrait()), protector)
+
+
+def test_a_cloaked_face_is_not_recognized_after_any_treatment(result):
+    (face,) = result.faces
+    assert {verdict.treatment for verdict in face.verdicts} == {"as saved", "JPEG 75", "1080 px"}
+    assert not result.recognized
+    assert all(verdict.before < 0.3 for verdict in face.verdicts)
+    assert all(verdict.after > 0.6 for verdict in face.verdicts)
+
+
+def test_compiled_dlib_agrees_on_the_distance(protector, result):
+    """The same landmarks for both programs: embeddings by compiled dlib of the chips that dlib itself cuts."""
+
+    from faceveil.faces import align, templates
+
+    chips = []
+    for pixels, face in ((portrait(), result.faces[0].face), (result.photo.pixels, result.faces[0].face)):
+        picture = torch.from_numpy(pixels).permute(2, 0, 1) / 255
+        template = templates.template("dlib", 150, 150)
+        chips.append(align.align(picture, landmarks_of(face), template, (150, 150))[0].permute(1, 2, 0))
+    images = (255 * torch.stack(chips)).round().byte().numpy()
+    clear, cloaked = dlib_embeddings(images)
+    assert np.linalg.norm(clear - cloaked) > 0.6
+
+
+def test_no_channel_moves_by_more_than_epsilon_and_nothing_moves_outside_the_face(protector, result):
+    change = np.abs(result.photo.pixels.astype(int) - portrait())
+    assert 0 < change.max() <= 8
+    region = Region.around(landmarks_of(result.faces[0].face), portrait())
+    outside = np.ones(change.shape[:2], bool)
+    rows = slice(max(region.top, 0), region.top + region.side)
+    outside[rows, max(region.left, 0) : region.left + region.side] = False
+    assert outside.any()
+    assert change[outside].max() == 0
+
+
+def test_the_cloak_fades_out_towards_its_edge(result):
+    change = np.abs(result.photo.pixels.astype(int) - portrait()).max(2)
+    rows, columns = np.nonzero(change)
+    edge = [change[y, x] for y, x in zip(rows, columns, strict=True) if y in (rows.min(), rows.max())]
+    assert max(edge) <= 2
+
+
+def test_a_gray_photo_stays_gray(protector):
+    gray = np.asarray(faceveil.Photo.from_array(portrait()[..., 1]).pixels)
+    cloaked = faceveil.protect(faceveil.Photo.from_array(portrait()[..., 1]), protector).photo.pixels
+    assert (cloaked == cloaked[..., :1]).all()
+    assert 0 < np.abs(cloaked.astype(int) - gray).max() <= 8
+
+
+def test_the_same_seed_gives_the_same_cloak_alone_or_in_company(protector, result):
+    photos = [faceveil.Photo.from_array(group()), faceveil.Photo.from_array(portrait())]
+    together = protector.cloak(photos, [protector.find(photo) for photo in photos])
+    assert np.array_equal(together[1].pixels, result.photo.pixels)
+
+
+def test_another_seed_gives_another_cloak(protector, result):
+    other = faceveil.Protector(seed=1)
+    photo = faceveil.Photo.from_array(portrait())
+    (cloaked,) = other.cloak([photo], [other.find(photo)])
+    assert not np.array_equal(cloaked.pixels, result.photo.pixels)
+
+
+def test_all_faces_are_cloaked_or_those_chosen():
+    photo = faceveil.Photo.from_array(group())
+    found = {
+        choice: len(faceveil.Protector(choice=faceveil.Choice(choice)).find(photo))
+        for choice in ("all", "largest", (1,), (0, 1))
+    }
+    assert list(found.values()) == [2, 1, 1, 2]
+
+
+def test_only_the_faces_of_a_person_are_cloaked():
+    person = faceveil.Photo.from_array(portrait())
+    protector = faceveil.Protector(choice=faceveil.Choice(only_like=person))
+    assert len(protector.find(faceveil.Photo.from_array(group()))) == 2
+
+
+def test_a_face_that_is_not_there_is_an_error(protector):
+    with pytest.raises(NoFaceError, match="no face found"):
+        faceveil.protect(faceveil.Photo.from_array(landscape()), protector)
+    with pytest.raises(NoFaceError, match="there is no face 7"):
+        faceveil.Protector(choice=faceveil.Choice((7,))).find(faceveil.Photo.from_array(portrait()))
+
+
+@pytest.mark.parametrize(
+    "settings", [{"epsilon": 0}, {"epsilon": 300}, {"device": "abacus"}, {"surrogates": ["nobody"]}]
+)
+def test_settings_that_make_no_sense_are_errors(settings):
+    with pytest.raises(SettingError):
+        faceveil.Protector(**settings)
+
+
+def test_a_choice_that_makes_no_sense_is_an_error():
+    with pytest.raises(SettingError, match="largest"):
+        faceveil.Choice("biggest")
+
+
+def test_overlapping_cloaks_stay_within_the_larger_one():
+
+    pixels = np.full((400, 400, 3), 100, np.uint8)
+    landmarks = torch.tensor([[[180.0, 180.0], [220.0, 180.0], [200.0, 200.0], [185.0, 220.0], [215.0, 220.0]]])
+    onto = pixels.copy()
+    for levels in (6, 8):
+        region = Region.around(landmarks + levels, pixels)
+        region.paste(torch.full((3, 176, 176), levels / 255), onto, pixels)
+    assert onto.max() == 108
+
+
+def test_a_large_faces_cloak_is_enlarged_not_its_pixels():
+    large = np.ascontiguousarray(portrait().repeat(4, 0).repeat(4, 1))
+    photo = faceveil.Photo.from_array(large)
+    result = faceveil.protect(photo, epsilon=8)
+    assert not result.recognized
+    assert np.abs(result.photo.pixels.astype(int) - large).max() <= 8
