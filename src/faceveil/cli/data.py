@@ -1,0 +1,117 @@
+"""`faceveil data`: data sets, prepared once for every measurement."""
+
+import json
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from faceveil import datasets
+from faceveil.datasets import Split, catalog
+from faceveil.datasets.catalog import Entry
+from faceveil.errors import SettingError
+from faceveil.recognizers import card
+
+app = typer.Typer(no_args_is_help=True, help="Data sets: photos of people, their faces aligned once and kept.")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite.")]
+SHOWN = 10  # photos left out that are named one by one
+
+
+@app.command("list")
+def list_(as_json: Json = False) -> None:
+    """The data sets that were prepared.
+
+    Example: faceveil data list
+    """
+    found = list(catalog.entries())
+    if as_json:
+        typer.echo(json.dumps([asdict(entry) for entry in found], ensure_ascii=False))
+        return
+    if not found:
+        typer.echo("no data set so far; prepare one with: faceveil data prepare NAME PATH")
+        return
+    table = Table("name", "layout", "photos", "people", "pairs", "faces", "left out", "path", box=None)
+    for entry in found:
+        counts = str(entry.photos), str(entry.identities), _counts(entry.pairs, "\n"), _counts(entry.faces, "\n")
+        table.add_row(entry.name, entry.layout, *counts, str(len(entry.missing)), entry.path)
+    Console().print(table)
+
+
+@app.command()
+def prepare(
+    name: Annotated[str, typer.Argument(help="What to call it from now on.")],
+    path: Annotated[Path, typer.Argument(help="The folder, or the .bin pack.")],
+    *,
+    recognizers: Annotated[list[str] | None, typer.Option("--for", help="A recognizer (again for more).")] = None,
+    layout: Annotated[str | None, typer.Option(help=f"One of {', '.join(datasets.LAYOUTS)}.")] = None,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Find and align the faces of a data set; a run that was stopped goes on where it stood.
+
+    The layout is recognized: a folder per person (FaceScrub, PubFig83, VGGFace2), LFW with its pairs.txt, CFP, a .bin
+    pack (AgeDB-30, CFP-FP, LFW), a folder of distractors (MegaFace). Photos without a face are listed.
+
+    Example: faceveil data prepare lfw ~/lfw --for dlib --for facenet
+    """
+    dataset = datasets.open(path, layout)
+    older = catalog.find(name)
+    if older and older.path != str(dataset.path.resolve()) and not force:
+        raise SettingError(f"{name} is the data set in {older.path}; choose another name, or use --force")
+    inputs = [card.read(recognizer).input for recognizer in recognizers or ["dlib"]]
+    faces = {}
+    for template, size in dict.fromkeys((given.template, (given.height, given.width)) for given in inputs):
+        label = f"{template}-{size[0]}x{size[1]}"
+        watch = partial(track, description=f"{name} {label}", console=Console(stderr=True), disable=as_json)
+        faces[label] = datasets.prepare(dataset, template, size, track=watch)
+    entry = catalog.describe(name, dataset, faces)
+    entry.save()
+    typer.echo(json.dumps(asdict(entry), ensure_ascii=False) if as_json else _summary(entry))
+
+
+@app.command()
+def split(
+    where: Annotated[str, typer.Argument(metavar="NAME", help="A prepared data set, or a path.")],
+    out: Annotated[Path, typer.Argument(help="The file to write, or - for standard output.")],
+    *,
+    protected: Annotated[int, typer.Option(help="People who are cloaked.")] = 0,
+    gallery: Annotated[int, typer.Option(help="People whom a recognizer knows besides.")] = 0,
+    targets: Annotated[int, typer.Option(help="People whom cloaks imitate.")] = 0,
+    distractors: Annotated[int, typer.Option(help="People who are nobody's match.")] = 0,
+    at_least: Annotated[int, typer.Option(help="Only people with this many photos.")] = 1,
+    seed: Annotated[int, typer.Option(help="Another seed, other people.")] = 0,
+    force: Force = False,
+) -> None:
+    """Draw people for the parts of an experiment, and write who plays which.
+
+    Example: faceveil data split lfw people.json --protected 20 --targets 10 --at-least 2
+    """
+    people = [name for name, photos in datasets.open(where).identities().items() if photos >= at_least]
+    counts = {"protected": protected, "gallery": gallery, "targets": targets, "distractors": distractors}
+    drawn = Split.draw(people, counts, seed)
+    if str(out) == "-":
+        typer.echo(drawn.text(), nl=False)
+    else:
+        drawn.write(out, force=force)
+
+
+def _counts(table: dict[str, int], between: str = ", ") -> str:
+    return between.join(f"{name} {count}" for name, count in table.items()) or "-"
+
+
+def _summary(entry: Entry) -> str:
+    lines = [
+        f"{entry.name}: {entry.photos} photos of {entry.identities} people, pairs {_counts(entry.pairs)}",
+        f"faces: {_counts(entry.faces)}",
+        *(f"left out: {photo}: {reason}" for photo, reason in list(entry.missing.items())[:SHOWN]),
+    ]
+    if len(entry.missing) > SHOWN:
+        lines.append(f"left out: {len(entry.missing) - SHOWN} more; see: faceveil data list --json")
+    return "\n".join(lines)
