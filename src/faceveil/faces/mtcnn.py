@@ -1,21 +1,15 @@
-"""The three networks of MTCNN (Zhang et al., 2016, https://arxiv.org/abs/1604.02878) and their weights.
+"""The three networks of MTCNN (Zhang et al., 2016, https://arxiv.org/abs/1604.02878) with their published weights.
 
-The weights are those of the `mtcnn` distribution on the package index (MIT). Only its files are read; its code, which
-would ask for TensorFlow, is never imported.
+The weights come in the `mtcnn` distribution (MIT). Only its files are read; its code, which asks for TensorFlow, is not
+imported.
 """
 
-import hashlib
-import io
-from importlib.util import find_spec
-from pathlib import Path
-from typing import Any
-
 import joblib
+import numpy as np
 import torch
-from numpy import ndarray
 from torch import Tensor, nn
 
-from faceveil.errors import WeightsError
+from faceveil.weights import File, locate
 
 SHA256 = {
     "pnet.lz4": "ea6b0c3e685ebee3165326ad6484acc95f2ef78f1c94fbf40a55704fa989f7b5",
@@ -24,70 +18,87 @@ SHA256 = {
 }
 
 
-class Network(nn.Module):
-    """A trunk and its heads: the offsets of a box, in O-Net also landmarks, and the class."""
+def pnet() -> "Network":
+    """Proposes: geometry [n, 4, h', w'] and scores [n, h', w'] of the 12-pixel windows at every second pixel."""
+    trunk = nn.Sequential(convolution(3, 10, 3, pool=2), convolution(10, 16, 3), convolution(16, 32, 3))
+    return load("pnet.lz4", Network(trunk, nn.Conv2d(32, 4, 1), nn.Conv2d(32, 2, 1)))
 
-    def __init__(self, trunk: nn.Sequential, *heads: nn.Module) -> None:
+
+def rnet() -> "Network":
+    """Refines: geometry [n, 4] and scores [n] of 24-pixel patches."""
+    trunk = nn.Sequential(
+        convolution(3, 28, 3, pool=3),
+        convolution(28, 48, 3, pool=3),
+        convolution(48, 64, 2),
+        FlattenColumns(),
+        nn.Sequential(nn.Linear(576, 128), nn.PReLU(128)),
+    )
+    return load("rnet.lz4", Network(trunk, nn.Linear(128, 4), nn.Linear(128, 2)))
+
+
+def onet() -> "Network":
+    """Decides: geometry [n, 14] and scores [n] of 48-pixel patches."""
+    trunk = nn.Sequential(
+        convolution(3, 32, 3, pool=3),
+        convolution(32, 64, 3, pool=3),
+        convolution(64, 64, 3, pool=2),
+        convolution(64, 128, 2),
+        FlattenColumns(),
+        nn.Sequential(nn.Linear(1152, 256), nn.PReLU(256)),
+    )
+    return load("onet.lz4", Network(trunk, nn.Linear(256, 4), nn.Linear(256, 10), nn.Linear(256, 2)))
+
+
+class Network(nn.Module):
+    """A trunk and its heads: the offsets of a box's edges, in O-Net the landmarks, and last the class."""
+
+    def __init__(self, trunk: nn.Module, *heads: nn.Module) -> None:
         super().__init__()
         self.trunk = trunk
         self.heads = nn.ModuleList(heads)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """From RGB [n, 3, h, w] in [-1, 1], (level - 127.5) / 128, to what each head says; last the probability of a face."""
-        features = self.trunk(images)
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """From RGB [n, 3, h, w] in 8-bit levels to geometry and the probability of a face.
+
+        Geometry is in sides of the window or patch: how far the left, top, right and bottom edges of the box lie from
+        those of the patch; from O-Net also the landmarks counted from its top left corner, five x and then five y.
+        """
+        features = self.trunk((images.float() - 127.5) / 128)
         *geometry, classes = (head(features) for head in self.heads)
-        return *geometry, classes.softmax(1)[:, 1]
+        return torch.cat(geometry, 1), classes.softmax(1)[:, 1]
 
 
-class ColumnsFirst(nn.Module):
-    """Flattens [n, c, h, w] as the published weights expect it: columns, then rows, then channels."""
+class FlattenColumns(nn.Module):
+    """Flattens [n, c, h, w] in the order in which the weights were trained: columns, rows, channels."""
 
     def forward(self, features: Tensor) -> Tensor:
         """To [n, w * h * c]."""
         return features.permute(0, 3, 2, 1).flatten(1)
 
 
-def convolution(channels: int, out: int, size: int) -> tuple[nn.Module, nn.Module]:
-    """A convolution without padding, and its activation."""
-    return nn.Conv2d(channels, out, size), nn.PReLU(out)
+def convolution(channels: int, out: int, size: int, pool: int = 0) -> nn.Sequential:
+    """A convolution without padding, its activation, and max-pooling to half the resolution with windows of `pool`."""
+    layers = [nn.Conv2d(channels, out, size), nn.PReLU(out)]
+    return nn.Sequential(*layers, nn.MaxPool2d(pool, 2, ceil_mode=True)) if pool else nn.Sequential(*layers)
 
 
-def pooling(size: int) -> nn.Module:
-    """Halves the resolution; windows that reach over the right or bottom edge count."""
-    return nn.MaxPool2d(size, 2, ceil_mode=True)
+def load(name: str, network: Network) -> Network:
+    """The network with the weights of a file, for inference only.
 
-
-def pnet() -> Network:
-    """Proposes: offsets [n, 4, h', w'] and score [n, h', w'] of windows of 12 pixels at every second pixel."""
-    trunk = nn.Sequential(*convolution(3, 10, 3), pooling(2), *convolution(10, 16, 3), *convolution(16, 32, 3))
-    return load(Network(trunk, nn.Conv2d(32, 4, 1), nn.Conv2d(32, 2, 1)), "pnet.lz4")
-
-
-def rnet() -> Network:
-    """Refines: offsets [n, 4] and score [n] of patches of 24 pixels."""
-    trunk = nn.Sequential(
-        *(*convolution(3, 28, 3), pooling(3)),
-        *(*convolution(28, 48, 3), pooling(3)),
-        *(*convolution(48, 64, 2), ColumnsFirst()),
-        *(nn.Linear(576, 128), nn.PReLU(128)),
-    )
-    return load(Network(trunk, nn.Linear(128, 4), nn.Linear(128, 2)), "rnet.lz4")
-
-
-def onet() -> Network:
-    """Decides: offsets [n, 4], landmarks [n, 10] (five x, five y) and score [n] of patches of 48 pixels."""
-    trunk = nn.Sequential(
-        *(*convolution(3, 32, 3), pooling(3)),
-        *(*convolution(32, 64, 3), pooling(3)),
-        *(*convolution(64, 64, 3), pooling(2)),
-        *(*convolution(64, 128, 2), ColumnsFirst()),
-        *(nn.Linear(1152, 256), nn.PReLU(256)),
-    )
-    return load(Network(trunk, nn.Linear(256, 4), nn.Linear(256, 10), nn.Linear(256, 2)), "onet.lz4")
-
-
-def load(network: Network, name: str) -> Network:
-    """The network with its published weights, for inference only."""
-    for parameter, array in zip(network.parameters(), arrays(name), strict=True):
-        parameter.data = torch.from_numpy(torch_order(array)).reshape(parameter.shape).contiguous()
+    Raises `WeightsError` where the file is missing or is not the known one.
+    """
+    for parameter, array in zip(network.parameters(), read(name), strict=True):
+        values = torch.from_numpy(outputs_first(array)).reshape(parameter.shape)
+        parameter.data = values.contiguous(memory_format=torch.channels_last) if values.ndim == 4 else values
     return network.eval().requires_grad_(False)
+
+
+def read(name: str) -> list[np.ndarray]:
+    """Kernels (h, w, in, out), dense weights (in, out), biases and slopes in the order of the layers."""
+    file = File(name, SHA256[name], package="mtcnn", path=f"assets/weights/{name}")
+    return list(joblib.load(locate(file)))  # opening a pickle runs code; this one's hash was checked
+
+
+def outputs_first(array: np.ndarray) -> np.ndarray:
+    """From TensorFlow's order of axes to PyTorch's."""
+    return np.ascontiguousarray(array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T)
