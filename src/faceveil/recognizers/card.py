@@ -4,11 +4,13 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from faceveil.errors import SettingError, WeightsError
 from faceveil.weights import File
+
+_CARDS = Path(__file__).with_name("cards")
 
 
 @dataclass(frozen=True)
@@ -72,15 +74,20 @@ class Card:
 
 def names() -> list[str]:
     """The names of all cards."""
-    return sorted(card.name.removesuffix(".toml") for card in _cards().iterdir() if card.name.endswith(".toml"))
+    return sorted(card.stem for card in _CARDS.glob("*.toml"))
+
+
+def path(name: str) -> Path:
+    """Where the card of that name lies; a name without one raises `SettingError`."""
+    if name not in names():
+        raise SettingError(f"no recognizer is called {name!r}; there are {', '.join(names())}")
+    return _CARDS / f"{name}.toml"
 
 
 @cache
 def read(name: str) -> Card:
     """The card of that name; a name without one raises `SettingError`."""
-    if name not in names():
-        raise SettingError(f"no recognizer is called {name!r}; there are {', '.join(names())}")
-    table = tomllib.loads((_cards() / f"{name}.toml").read_text("utf-8"))
+    table = tomllib.loads(path(name).read_text("utf-8"))
     given = table.pop("input")
     return Card(
         name=name,
@@ -95,7 +102,7 @@ def read(name: str) -> Card:
 def _source(table: dict[str, Any]) -> Source:
     files = tuple(File(**file) for file in table.get("files", ()))
     if "manifest" in table:
-        lines = (_cards() / table["manifest"]).read_text("utf-8").splitlines()
+        lines = (_CARDS / table["manifest"]).read_text("utf-8").splitlines()
         files = tuple(_listed(line, table["base"]) for line in lines)
     return Source(files, table.get("page", ""))
 
@@ -104,7 +111,3 @@ def _listed(line: str, base: str) -> File:
     """One file of a manifest, whose lines are those of sha256sum: a hash, two spaces and a path."""
     sha256, path = line.split("  ")
     return File(name=path.rsplit("/", 1)[-1], sha256=sha256, url=f"{base}/{path}")
-
-
-def _cards() -> resources.abc.Traversable:
-    return resources.files("faceveil.recognizers") / "cards"

@@ -1,0 +1,101 @@
+import math
+import tomllib
+from statistics import NormalDist
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
+
+from faceveil.errors import SettingError
+from faceveil.recognizers import card
+from faceveil.recognizers.calibration import area, best_threshold, calibrate, strangers, write
+
+SEPARATION = 3.0
+
+
+def gaussians(n: int = 20_000) -> tuple[np.ndarray, np.ndarray]:
+    """Distances of genuine and impostor pairs: two unit Gaussians, three apart."""
+    random = np.random.default_rng(0)
+    return random.normal(0, 1, n), random.normal(SEPARATION, 1, n)
+
+
+def test_the_area_is_the_one_of_two_gaussians_and_of_scikit_learn():
+    genuine, impostor = gaussians()
+    assert area(genuine, impostor) == pytest.approx(NormalDist().cdf(SEPARATION / math.sqrt(2)), abs=2e-3)
+    both = np.concatenate([genuine, impostor]).round(1)  # with ties
+    same = np.repeat([True, False], len(genuine))
+    assert area(both[same], both[~same]) == pytest.approx(roc_auc_score(same, -both), abs=1e-9)
+
+
+def test_the_best_threshold_of_two_gaussians_lies_between_them():
+    genuine, impostor = gaussians()
+    same = np.repeat([True, False], len(genuine))
+    assert best_threshold(np.concatenate([genuine, impostor]), same) == pytest.approx(SEPARATION / 2, abs=0.1)
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.booleans()), min_size=1, max_size=30))
+def test_no_threshold_makes_fewer_errors_than_the_best(pairs):
+    distances, same = np.array([d for d, _ in pairs], float), np.array([s for _, s in pairs])
+    right = {t: ((distances < t) == same).sum() for t in (best_threshold(distances, same), *np.arange(-0.5, 10))}
+    assert right[best_threshold(distances, same)] == max(right.values())
+
+
+def test_a_clear_gap_is_split_in_the_middle():
+    assert best_threshold(np.array([0.1, 0.2, 1.0, 1.1]), np.array([True, True, False, False])) == pytest.approx(0.6)
+
+
+def people() -> tuple[torch.Tensor, np.ndarray]:
+    """Embeddings of 200 people, three photos each, in 64 dimensions."""
+    random = torch.Generator().manual_seed(0)
+    centers = torch.randn(200, 1, 64, generator=random)
+    photos = centers + 0.5 * torch.randn(200, 3, 64, generator=random)
+    return photos.flatten(0, 1), np.repeat(np.arange(200), 3)
+
+
+def test_strangers_are_all_pairs_of_different_people_once():
+    embeddings, labels = people()
+    brute = [(embeddings[i] - embeddings[j]).norm() for i in range(60) for j in range(i) if labels[i] != labels[j]]
+    assert np.allclose(np.sort(strangers(embeddings[:60], labels[:60])), np.sort(brute), atol=1e-4)
+
+
+def test_that_share_of_strangers_lies_below_each_threshold():
+    embeddings, labels = people()
+    first, second = np.arange(0, 600, 3), np.arange(1, 600, 3)
+    pairs = np.concatenate([first, first]), np.concatenate([second, np.roll(second, 5)])
+    measured = calibrate(embeddings, labels, *pairs, np.repeat([True, False], 200))
+    assert measured.accuracy == 1
+    assert measured.auc == 1
+    assert measured.tar == 1
+    far = strangers(embeddings, labels)
+    for name, rate in {"far_1e-2": 1e-2, "far_1e-3": 1e-3, "far_1e-4": 1e-4}.items():
+        assert (far < measured.thresholds[name]).mean() == pytest.approx(rate, abs=1 / len(far))
+
+
+def test_too_few_pairs_are_refused():
+    embeddings, labels = people()
+    with pytest.raises(SettingError, match="10 of each are needed"):
+        calibrate(embeddings, labels, np.arange(3), np.arange(3) + 3, np.array([True, False, False]))
+
+
+@pytest.mark.parametrize("name", ["dlib", "facenet", "openface"])
+def test_what_is_written_on_a_card_can_be_read_and_written_again(name, tmp_path):
+    original = card.path(name)
+    path = tmp_path / f"{name}.toml"
+    path.write_text(original.read_text())
+    embeddings, labels = people()
+    first = np.arange(0, 600, 3)
+    pairs = np.concatenate([first, first]), np.concatenate([first + 1, np.roll(first, 5)])
+    measured = calibrate(embeddings, labels, *pairs, np.repeat([True, False], 200))
+    write(path, measured)
+    once = path.read_text()
+    write(path, measured)
+    assert path.read_text() == once
+    table = tomllib.loads(once)
+    before = tomllib.loads(original.read_text())
+    assert table["measured"]["accuracy"] == 1
+    assert table["thresholds"]["far_1e-3"] == pytest.approx(measured.thresholds["far_1e-3"], abs=1e-4)
+    assert table["thresholds"].get("published") == before.get("thresholds", {}).get("published")
+    assert table["sources"] == before["sources"]
