@@ -4,7 +4,7 @@ from jaxtyping import Float, UInt8
 from numpy import ndarray
 from torch import Tensor
 
-Pixels = UInt8[ndarray, "h w 3"]  # a photo's 8-bit RGB
+Pixels = UInt8[ndarray, "_ _ 3"]  # a photo's 8-bit RGB
 Images = Float[Tensor, "n 3 h w"]  # RGB in [0, 1]
 Aligned = Float[Tensor, "n 3 height width"]  # images cut from others, of a size of their own
 Picture = Float[Tensor, "3 rows columns"]  # one whole photo, RGB in [0, 1]

@@ -30,7 +30,7 @@ app.command("check")(check.command)
 app.add_typer(weights.app, name="weights")
 
 
-def _version(wanted: bool) -> None:
+def _version(wanted: bool | None) -> None:
     if wanted:
         typer.echo(f"faceveil {__version__}")
         raise typer.Exit
@@ -39,8 +39,8 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _callback(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
-    ] = False,
+        bool | None, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = None,
 ) -> None:
     """Cloaks the faces in your photos so that face recognition cannot tell who you are, and proves it."""
 
