@@ -29,6 +29,12 @@ class Budget(ABC):
         """The budget of some of the images."""
         return self
 
+    def rounded(self, cloaked: Images, images: Images) -> Images:
+        """8-bit cloaked images of 8-bit images: to the nearest level, or toward the image where that is too far."""
+        nearest = (255 * cloaked).round() / 255
+        toward = images + (255 * (cloaked - images) * (1 + 1e-6)).trunc() / 255
+        return torch.where((self.project(nearest, images) - nearest).abs() < 2e-7, nearest, toward)
+
 
 @dataclass(frozen=True)
 class Linf(Budget):
@@ -41,8 +47,7 @@ class Linf(Budget):
     share: Tensor | None = None
 
     def __post_init__(self) -> None:
-        if not 0 < self.levels <= 255:
-            raise SettingError(f"epsilon is {self.levels:g}; it counts 8-bit levels, more than 0 and at most 255")
+        _check(self.levels)
 
     @property
     def radius(self) -> Tensor:
@@ -54,8 +59,7 @@ class Linf(Budget):
         return cloaked.clamp(images - radius, images + radius).clamp_(0, 1)
 
     def step(self, gradient: Images, size: float) -> Images:
-        step = -size * gradient.sign()
-        return step if self.share is None else step * self.share
+        return -size * _shared(gradient.sign(), self.share)
 
     def start(self, images: Images, generator: Generator) -> Images:
         noise = 2 * torch.rand(images.shape[2:], generator=generator).to(images.device) - 1
@@ -63,3 +67,73 @@ class Linf(Budget):
 
     def __getitem__(self, chosen: Tensor) -> "Linf":
         return self if self.share is None else Linf(self.levels, self.share[chosen])
+
+
+@dataclass(frozen=True)
+class L2(Budget):
+    """The root mean square change of an image's channels is no more than `levels` 8-bit levels.
+
+    So is the budget independent of the image's size: an L2 norm of `levels * sqrt(3 h w)` levels (RobFR: Yang et al.,
+    2020, https://arxiv.org/abs/2007.04118). `share` [n, 1, h, w] in [0, 1] says how much of a step each pixel takes.
+    """
+
+    levels: float
+    share: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        _check(self.levels)
+
+    def project(self, cloaked: Images, images: Images) -> Images:
+        change = cloaked - images
+        shrinking = (self.levels / 255 / _size(change)).clamp(max=1)
+        return (images + shrinking * change).clamp(0, 1)
+
+    def step(self, gradient: Images, size: float) -> Images:
+        shared = _shared(gradient, self.share)
+        return -size * shared / _size(shared)
+
+    def start(self, images: Images, generator: Generator) -> Images:
+        noise = torch.randn(images.shape[2:], generator=generator).to(images.device)
+        length = self.levels / 255 * torch.rand((), generator=generator).to(images.device)
+        return self.project(images - self.step(noise.expand_as(images), float(length)), images)
+
+    def __getitem__(self, chosen: Tensor) -> "L2":
+        return self if self.share is None else L2(self.levels, self.share[chosen])
+
+
+@dataclass(frozen=True)
+class Unlimited(Budget):
+    """No limit but [0, 1]; a step is the gradient itself, scaled so that its largest change is the step's size.
+
+    `share` [n, 1, h, w] in [0, 1] says how much of a step each pixel takes.
+    """
+
+    share: Tensor | None = None
+
+    def project(self, cloaked: Images, images: Images) -> Images:
+        return cloaked.clamp(0, 1)
+
+    def step(self, gradient: Images, size: float) -> Images:
+        shared = _shared(gradient, self.share)
+        return -size * shared / shared.abs().amax((1, 2, 3), keepdim=True).clamp(min=1e-20)
+
+    def start(self, images: Images, generator: Generator) -> Images:
+        noise = 2 * torch.rand(images.shape[2:], generator=generator).to(images.device) - 1
+        return self.project(images + _shared(noise.expand_as(images), self.share), images)
+
+    def __getitem__(self, chosen: Tensor) -> "Unlimited":
+        return self if self.share is None else Unlimited(self.share[chosen])
+
+
+def _check(levels: float) -> None:
+    if not 0 < levels <= 255:
+        raise SettingError(f"epsilon is {levels:g}; it counts 8-bit levels, more than 0 and at most 255")
+
+
+def _shared(change: Images, share: Tensor | None) -> Images:
+    return change if share is None else change * share
+
+
+def _size(change: Images) -> Tensor:
+    """Root mean squares [n, 1, 1, 1]; never zero."""
+    return change.square().mean((1, 2, 3), keepdim=True).sqrt().clamp(min=1e-20)
