@@ -13,6 +13,11 @@ from faceveil.types import Aligned, Images, PerImage
 View = Callable[[Images, Generator | None], Aligned]
 
 
+def chosen_view(view: View, chosen: Tensor) -> View:
+    """The view of some of the images, by index or mask; a view that treats all alike is itself."""
+    return view[chosen] if hasattr(view, "__getitem__") else view
+
+
 class Objective(ABC):
     """Images [n, 3, h, w] in [0, 1] to losses [n], each image's own; `a + 0.1 * b` adds and scales."""
 
@@ -46,8 +51,7 @@ class Through(Objective):
         return self.objective(self.view(images, generator), generator)
 
     def __getitem__(self, chosen: Tensor) -> Objective:
-        view = self.view[chosen] if hasattr(self.view, "__getitem__") else self.view
-        return Through(self.objective[chosen], view)
+        return Through(self.objective[chosen], chosen_view(self.view, chosen))
 
 
 @dataclass(frozen=True)
