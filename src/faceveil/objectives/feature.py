@@ -1,7 +1,11 @@
-"""Objectives on embeddings: away from the person (dodging)."""
+"""Objectives on embeddings: away from the person (dodging), toward another (impersonation), or both."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Generator, Tensor
 
 from faceveil.objectives.base import Objective
@@ -9,23 +13,99 @@ from faceveil.recognizers import Recognizer
 from faceveil.types import Embeddings, Images, PerImage
 
 
+def distance(embeddings: Embeddings, others: Embeddings) -> PerImage:
+    """Euclidean distances, row by row; smooth where two embeddings are the same."""
+    return ((embeddings - others).square().sum(1) + 1e-12).sqrt()
+
+
+def squared(embeddings: Embeddings, others: Embeddings) -> PerImage:
+    """Squared Euclidean distances, row by row."""
+    return (embeddings - others).square().sum(1)
+
+
+def cosine(embeddings: Embeddings, others: Embeddings) -> PerImage:
+    """1 minus the cosine, row by row; half the squared distance where embeddings have unit length."""
+    return 1 - F.cosine_similarity(embeddings, others)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A distance between embeddings, row by row, and what a Euclidean threshold is in it."""
+
+    distance: Callable[[Embeddings, Embeddings], PerImage]
+    threshold: Callable[[float], float]
+
+
+EUCLIDEAN = Measure(distance, lambda threshold: threshold)
+SQUARED = Measure(squared, lambda threshold: threshold**2)
+COSINE = Measure(cosine, lambda threshold: threshold**2 / 2)
+
+
 @dataclass(frozen=True)
 class Dodging(Objective):
-    """Minus the Euclidean distance from each image's embedding to its source, the person's own embedding [n, d].
+    """Minus the distance from each image's embedding to its source, the person's own embedding [n, d].
 
-    In units of the recognizer's threshold: at -1 the face is no longer recognized, whatever the recognizer.
+    In units of the recognizer's threshold: at -1 the face is no longer recognized, whatever the recognizer. With the
+    embedding of an enrolled image as source this is APF's Eq. 2, and with `scattered` ones its Eq. 13.
     """
 
     recognizer: Recognizer
     sources: Embeddings
+    measure: Measure = EUCLIDEAN
 
     def __call__(self, images: Images, generator: Generator | None = None) -> PerImage:
-        return -distance(self.recognizer(images), self.sources) / self.recognizer.threshold
+        away = self.measure.distance(self.recognizer(images), self.sources)
+        return -away / self.measure.threshold(self.recognizer.threshold)
 
     def __getitem__(self, chosen: Tensor) -> "Dodging":
-        return Dodging(self.recognizer, self.sources[chosen])
+        return Dodging(self.recognizer, self.sources[chosen], self.measure)
 
 
-def distance(embeddings: Embeddings, others: Embeddings) -> PerImage:
-    """Euclidean distances, row by row; smooth where two embeddings are the same."""
-    return ((embeddings - others).square().sum(1) + 1e-12).sqrt()
+@dataclass(frozen=True)
+class Impersonation(Objective):
+    """The distance from each image's embedding to its target, another person's embedding [n, d].
+
+    In units of the recognizer's threshold: below 1 the face is taken for the target.
+    """
+
+    recognizer: Recognizer
+    targets: Embeddings
+    measure: Measure = EUCLIDEAN
+
+    def __call__(self, images: Images, generator: Generator | None = None) -> PerImage:
+        away = self.measure.distance(self.recognizer(images), self.targets)
+        return away / self.measure.threshold(self.recognizer.threshold)
+
+    def __getitem__(self, chosen: Tensor) -> "Impersonation":
+        return Impersonation(self.recognizer, self.targets[chosen], self.measure)
+
+
+@dataclass(frozen=True)
+class RelativeIdentification(Objective):
+    """The squared distance to the nearest target less that to the source (TIP-IM: Yang et al., 2021, Eq. 2).
+
+    `targets` are [n, k, d]. With several for an image it is their least loss, the inner minimum of MT-DIM.
+    """
+
+    recognizer: Recognizer
+    sources: Embeddings
+    targets: Float[Tensor, "n k d"]
+
+    def __call__(self, images: Images, generator: Generator | None = None) -> PerImage:
+        embeddings = self.recognizer(images)
+        nearest: Tensor = (embeddings[:, None] - self.targets).square().sum(2).amin(1)
+        return nearest - squared(embeddings, self.sources)
+
+    def __getitem__(self, chosen: Tensor) -> "RelativeIdentification":
+        return RelativeIdentification(self.recognizer, self.sources[chosen], self.targets[chosen])
+
+
+def scattered(sources: Embeddings, generator: Generator, share: float = 0.1, reach: float = 0.07) -> Embeddings:
+    """Sources, each moved at random, so that photos cloaked away from one source do not meet (APF, Eq. 13).
+
+    A tenth of an embedding's numbers, drawn at random, change by up to `reach` (Zhang et al., 2020, section 4.3.2).
+    """
+    n, d = sources.shape
+    moved = torch.rand(n, d, generator=generator).argsort(1) < round(share * d)
+    delta = reach * (2 * torch.rand(n, d, generator=generator) - 1) * moved
+    return sources + delta.to(sources)
