@@ -1,30 +1,54 @@
 """Gradient attacks: one loop with parts; a published attack is a setting of it."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
-from torch import Generator
+from torch import Generator, Tensor
 
-from faceveil.attacks.budget import Budget
-from faceveil.attacks.transforms import GradientTransform
-from faceveil.objectives.base import Objective
-from faceveil.types import Images
+from faceveil.attacks.budget import L2, Budget, Linf
+from faceveil.attacks.transforms import GradientTransform, Momentum, Smoothing, Surroundings
+from faceveil.objectives.base import Objective, View
+from faceveil.objectives.diversity import Padding
+from faceveil.types import Images, PerImage
+
+Ball = Linf | L2  # the budgets that have a size
 
 
 @dataclass(frozen=True)
 class Stop:
-    """Images whose loss has fallen to `at` are done; looked at every so many steps."""
+    """Images whose loss has fallen to `at` are done; looked at every so many steps.
+
+    With a `pace`, so are those whose pace has fallen by less than `slowest` since the last look.
+    """
 
     objective: Objective
     at: float
     every: int = 5
+    pace: Objective | None = None
+    slowest: float = 0.0
+
+    def __call__(self, cloaked: Images, before: PerImage) -> tuple[Tensor, PerImage]:
+        """Which images [n] are done, and their pace now, to be given at the next look."""
+        with torch.no_grad():
+            done = self.objective(cloaked) <= self.at
+            if self.pace is None:
+                return done, before
+            now = self.pace(cloaked)
+        return done | (before - now < self.slowest), now
+
+    def __getitem__(self, chosen: Tensor) -> "Stop":
+        """The same for some of the images."""
+        return replace(self, objective=self.objective[chosen], pace=self.pace and self.pace[chosen])
 
 
 @dataclass(frozen=True)
 class GradientAttack:
     """Walks down an objective inside a budget, each image on its own.
 
-    `step_size` is in [0, 1]. The views of a random objective, and the random start, are drawn from `seed`.
+    `step_size` is in [0, 1]. With `views`, each step's gradient is the mean of those through each view, so that the
+    cloak does not depend on details of one recognizer. All that is random is drawn from `seed`.
     """
 
     budget: Budget
@@ -33,6 +57,7 @@ class GradientAttack:
     transforms: tuple[GradientTransform, ...] = ()
     random_start: bool = False
     seed: int = 0
+    views: tuple[View, ...] = ()
 
     def __call__(self, images: Images, objective: Objective, stop: Stop | None = None) -> Images:
         """Cloaked images; those that `stop` finds good enough are left as they are from then on."""
@@ -41,22 +66,99 @@ class GradientAttack:
         active = torch.arange(len(images), device=images.device)
         cloaked = budget.start(images, generator) if self.random_start else images
         memories = [torch.zeros_like(images) for _ in self.transforms]
+        pace = images.new_full((len(images),), torch.inf)
         for step in range(self.steps):
-            cloaked = cloaked.detach().requires_grad_()
-            (gradient,) = torch.autograd.grad(objective(cloaked, generator).sum(), cloaked)
+            gradient = self._gradient(cloaked, objective, generator)
+            around = Surroundings(partial(self._near, cloaked, objective, generator), generator)
             for i, transform in enumerate(self.transforms):
-                gradient, memories[i] = transform(gradient, memories[i])
-            cloaked = budget.project(cloaked.detach() + budget.step(gradient, self.step_size), images)
+                gradient, memories[i] = transform(gradient, memories[i], around)
+            cloaked = budget.project(cloaked + budget.step(gradient, self.step_size), images)
             if stop is not None and (step + 1) % stop.every == 0:
-                with torch.no_grad():
-                    done = stop.objective(cloaked) <= stop.at
+                done, pace = stop(cloaked, pace)
                 if done.any():
                     finished[active[done]] = cloaked[done]
-                    active, cloaked, images = active[~done], cloaked[~done], images[~done]
-                    objective, budget = objective[~done], budget[~done]
+                    active, cloaked, images, pace = active[~done], cloaked[~done], images[~done], pace[~done]
+                    objective, budget, stop = objective[~done], budget[~done], stop[~done]
                     memories = [memory[~done] for memory in memories]
-                    stop = Stop(stop.objective[~done], stop.at, stop.every)
                 if not len(active):
                     break
-        finished[active] = cloaked.detach()
+        finished[active] = cloaked
         return finished
+
+    def _near(self, images: Images, objective: Objective, generator: Generator, offset: Tensor) -> Images:
+        return self._gradient(images + offset, objective, generator)
+
+    def _gradient(self, images: Images, objective: Objective, generator: Generator) -> Images:
+        images = images.detach().requires_grad_()
+        seen = [objective.through(view) for view in self.views] or [objective]
+        gradients = [torch.autograd.grad(each(images, generator).sum(), images)[0] for each in seen]
+        return sum(gradients[1:], gradients[0]) / len(gradients)
+
+
+def fgsm(budget: Ball) -> GradientAttack:
+    """FGSM: one step as large as the budget (Goodfellow et al., 2014, https://arxiv.org/abs/1412.6572)."""
+    return GradientAttack(budget, 1, budget.levels / 255)
+
+
+def bim(budget: Ball, steps: int | None = None, step_size: float = 1 / 255) -> GradientAttack:
+    """BIM, also I-FGSM: small steps (Kurakin et al., 2016, https://arxiv.org/abs/1607.02533), `iterations` of them.
+
+    ILLC is the same walk down the least likely class's cross-entropy: see `objectives.cross_entropy.least_likely`.
+    """
+    return GradientAttack(budget, iterations(budget.levels) if steps is None else steps, step_size)
+
+
+def iterations(epsilon: float) -> int:
+    """min(epsilon + 4, 1.25 epsilon), rounded up: enough for steps of one level to reach the budget's edge, and few.
+
+    Kurakin et al., 2016, section 2.2; Ghafourian et al., 2023, "Protector's goal".
+    """
+    return math.ceil(min(epsilon + 4, 1.25 * epsilon))
+
+
+def pgd(budget: Ball, steps: int = 40, step_size: float = 2 / 255, seed: int = 0) -> GradientAttack:
+    """PGD: BIM from a random start (Madry et al., 2018, https://arxiv.org/abs/1706.06083)."""
+    return GradientAttack(budget, steps, step_size, random_start=True, seed=seed)
+
+
+def mim(budget: Ball, steps: int = 10, decay: float = 1.0, step_size: float | None = None) -> GradientAttack:
+    """MIM, also MI-FGSM: with momentum (Dong et al., 2018, https://arxiv.org/abs/1710.06081).
+
+    Steps of epsilon / steps, unless given.
+    """
+    return GradientAttack(budget, steps, step_size or budget.levels / 255 / steps, (Momentum(decay),))
+
+
+def di2(
+    budget: Ball, steps: int = 30, step_size: float = 2 / 255, view: View | None = None, seed: int = 0
+) -> GradientAttack:
+    """DI2-FGSM: each step sees images through a random view (Xie et al., 2019, https://arxiv.org/abs/1803.06978).
+
+    Steps and step size are those of APF (Zhang et al., 2020, section 4.1); the view is `Padding` unless given.
+    """
+    return GradientAttack(budget, steps, step_size, seed=seed, views=(view or Padding(),))
+
+
+def m_di2(
+    budget: Ball,
+    steps: int = 30,
+    step_size: float = 2 / 255,
+    decay: float = 1.0,
+    view: View | None = None,
+    seed: int = 0,
+) -> GradientAttack:
+    """M-DI2-FGSM, also DIM: DI2-FGSM with momentum (Xie et al., 2019, https://arxiv.org/abs/1803.06978)."""
+    return replace(di2(budget, steps, step_size, view, seed), transforms=(Momentum(decay),))
+
+
+dim = m_di2
+
+
+def tim(
+    budget: Ball, steps: int = 10, decay: float = 1.0, size: int = 7, step_size: float | None = None
+) -> GradientAttack:
+    """TIM, also TI-MI-FGSM: smoothed gradients with momentum (Dong et al., 2019, https://arxiv.org/abs/1904.02884).
+
+    The kernel is 7 pixels wide, as RobFR's for faces; the paper's 15 was chosen for ImageNet.
+    """
+    return replace(mim(budget, steps, decay, step_size), transforms=(Smoothing(size), Momentum(decay)))

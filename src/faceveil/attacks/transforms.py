@@ -1,19 +1,29 @@
 """Gradient transforms: what happens to a gradient before the step."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Generator, Tensor
 
 from faceveil.types import Images
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Where the loop stands: the gradient at an offset [..., 3, h, w] from there, and what to draw from."""
+
+    gradient: Callable[[Tensor], Images]
+    generator: Generator
 
 
 class GradientTransform(ABC):
     """A gradient and a memory in, a direction and the new memory out; the memory stays outside, with the loop."""
 
     @abstractmethod
-    def __call__(self, gradient: Images, memory: Tensor) -> tuple[Images, Tensor]:
+    def __call__(self, gradient: Images, memory: Tensor, surroundings: Surroundings) -> tuple[Images, Tensor]:
         """The transformed gradient, and what to remember; the first memory is zero."""
 
 
@@ -23,7 +33,44 @@ class Momentum(GradientTransform):
 
     decay: float = 1.0
 
-    def __call__(self, gradient: Images, memory: Tensor) -> tuple[Images, Tensor]:
-        total = torch.linalg.vector_norm(gradient, 1, (1, 2, 3), keepdim=True).clamp(min=1e-12)
-        memory = torch.addcdiv(self.decay * memory, gradient, total, value=gradient[0].numel())
+    def __call__(self, gradient: Images, memory: Tensor, surroundings: Surroundings) -> tuple[Images, Tensor]:
+        magnitude = gradient.abs().mean((1, 2, 3), keepdim=True).clamp(min=1e-12)
+        memory = self.decay * memory + gradient / magnitude
         return memory, memory
+
+
+@dataclass(frozen=True)
+class Smoothing(GradientTransform):
+    """The gradient blurred by a Gaussian, as if shifted images were seen (TI: Dong et al., 2019, Eq. 6 and 8).
+
+    `size` is the kernel's width in pixels, odd; its edge lies `reach` standard deviations out, as in the authors' code.
+    https://arxiv.org/abs/1904.02884
+    """
+
+    size: int = 7
+    reach: float = 3.0
+
+    def __call__(self, gradient: Images, memory: Tensor, surroundings: Surroundings) -> tuple[Images, Tensor]:
+        taps = torch.exp(-torch.linspace(-self.reach, self.reach, self.size, device=gradient.device).square() / 2)
+        taps = taps / taps.sum()
+        kernel = torch.outer(taps, taps).expand(3, 1, -1, -1)
+        return F.conv2d(gradient, kernel, padding="same", groups=3), memory
+
+
+@dataclass(frozen=True)
+class VarianceTuning(GradientTransform):
+    """The gradient plus what its neighborhood had beyond it one step before (VT: Wang and He, 2021, Algorithm 1).
+
+    The neighbors lie up to `reach` (in [0, 1]; the paper has 1.5 epsilon) away in each channel.
+    https://arxiv.org/abs/2103.15571
+    """
+
+    reach: float
+    neighbors: int = 20
+
+    def __call__(self, gradient: Images, memory: Tensor, surroundings: Surroundings) -> tuple[Images, Tensor]:
+        around = torch.zeros_like(gradient)
+        for _ in range(self.neighbors):
+            noise = 2 * torch.rand(gradient.shape[1:], generator=surroundings.generator).to(gradient.device) - 1
+            around += surroundings.gradient(self.reach * noise)
+        return gradient + memory, around / self.neighbors - gradient

@@ -1,0 +1,116 @@
+from functools import partial
+
+import pytest
+import torch
+
+from attacks.toys import Linear, pictures, recognizer
+from faceveil.attacks import gradient
+from faceveil.attacks.budget import L2, Linf, Unlimited
+from faceveil.attacks.gradient import GradientAttack, Stop, bim, di2, dim, fgsm, iterations, m_di2, mim, pgd, tim
+from faceveil.attacks.transforms import Momentum, VarianceTuning
+from faceveil.objectives.diversity import Affinity, Blocks, Padding, Spectrum, scales
+from faceveil.objectives.feature import Dodging
+from faceveil.objectives.views import JPEG, OneOf, Rounding
+
+LINF = {
+    "fgsm": fgsm(Linf(8)),
+    "bim": bim(Linf(8)),
+    "pgd": pgd(Linf(8)),
+    "mim": mim(Linf(8)),
+    "vmim": GradientAttack(Linf(8), transforms=(VarianceTuning(12 / 255, 4), Momentum())),
+}
+VIEWS = {
+    "none": (),
+    "padding": (Padding(),),
+    "affinity": (Affinity(),),
+    "scales": scales(3),
+    "spectrum": (Spectrum(),) * 2,
+    "blocks": (Blocks(),) * 2,
+    "storage": (OneOf((JPEG(), Rounding())),),
+}
+
+
+def dodging(images: torch.Tensor) -> Dodging:
+    net = recognizer()
+    return Dodging(net, net((images + 0.02).clamp(0, 1)))
+
+
+@pytest.mark.parametrize("attack", LINF.values(), ids=LINF)
+def test_goes_to_the_corner_of_the_budget_where_a_linear_loss_is_least(attack):
+    images = pictures(3)
+    weights = torch.randn(images.shape)
+    assert torch.allclose(attack(images, Linear(weights)), (images - 8 / 255 * weights.sign()).clamp(0, 1), atol=1e-6)
+
+
+def test_goes_straight_down_a_linear_loss_to_the_edge_of_an_l2_budget():
+    images = torch.full((3, 3, 12, 12), 0.5)
+    weights = torch.randn(images.shape)
+    rms = weights.square().mean((1, 2, 3), keepdim=True).sqrt()
+    expected = images - 8 / 255 * weights / rms
+    assert torch.allclose(GradientAttack(L2(8))(images, Linear(weights)), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("views", VIEWS.values(), ids=VIEWS)
+@pytest.mark.parametrize("budget", [Linf(8), L2(4), Unlimited()])
+def test_cloaks_each_image_as_if_alone(budget, views):
+    images = pictures(3)
+    objective = dodging(images)
+    attack = GradientAttack(budget, 6, 2 / 255, (VarianceTuning(4 / 255, 2), Momentum(0.5)), True, 7, views)
+    together = attack(images, objective)
+    alone = [attack(images[i : i + 1], objective[torch.tensor([i])]) for i in range(3)]
+    assert torch.allclose(together, torch.cat(alone), atol=1e-3)  # a quarter of a level, where storage rounds
+    assert (together - images).abs().amax((1, 2, 3)).min() > 2 / 255
+
+
+def test_cloaks_each_image_as_if_alone_while_others_stop():
+    images = pictures(4)
+    objective = dodging(images)
+    attack = GradientAttack(Linf(8), 12, 1 / 255, (Momentum(),), True, 3, (Padding(),))
+    free = objective(attack(images, objective))
+    stop = Stop(objective, float(free.sort().values[2]) + 0.2, every=2)
+    together = attack(images, objective, stop)
+    for i in range(4):
+        chosen = torch.tensor([i])
+        alone = attack(images[i : i + 1], objective[chosen], stop[chosen])
+        assert torch.allclose(together[i : i + 1], alone, atol=1e-5)
+    assert (objective(together) > free + 1e-3).any()
+
+
+def test_stops_where_the_loss_is_low_enough():
+    images = torch.full((2, 3, 4, 4), 0.5)
+    objective = Linear(torch.stack([torch.full((3, 4, 4), 2.0), torch.ones(3, 4, 4)]))
+    stop = Stop(objective, float(objective(images - 3 / 255)[0]) + 1e-4, every=1)
+    cloaked = GradientAttack(Linf(8), 6, 1 / 255)(images, objective, stop)
+    assert (255 * (images - cloaked)[0]).round().unique().tolist() == [3]
+
+
+def test_stops_where_the_pace_is_too_slow():
+    """Each step of one level moves the pace by the weight; the slow image stops at the first look that shows it."""
+    images = torch.full((2, 3, 4, 4), 0.5)
+    objective = Linear(torch.stack([torch.full((3, 4, 4), 0.01), torch.ones(3, 4, 4)]))
+    stop = Stop(objective, -1e9, 1, objective, slowest=0.1)
+    cloaked = GradientAttack(Linf(8), 6, 1 / 255)(images, objective, stop)
+    assert (255 * (images - cloaked)).amax((1, 2, 3)).round().tolist() == [2, 6]
+
+
+def test_the_same_seed_gives_the_same_cloak():
+    images = pictures(2)
+    attacks = [m_di2(Linf(8), 5, seed=seed) for seed in (1, 1, 2)]
+    first, again, other = (attack(images, dodging(images)) for attack in attacks)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize("make", [fgsm, bim, pgd, mim, di2, m_di2, dim, tim, partial(mim, decay=0.5)])
+@pytest.mark.parametrize("budget", [Linf(4), L2(4)])
+def test_every_published_attack_dodges_inside_its_budget(make, budget):
+    images = pictures(3)
+    objective = dodging(images)
+    cloaked = make(budget)(images, objective)
+    assert torch.allclose(budget.project(cloaked, images), cloaked, atol=1e-6)
+    assert (objective(cloaked) < objective(images) - 0.1).all()
+
+
+def test_the_number_of_iterations_is_kurakins():
+    assert [iterations(epsilon) for epsilon in (4, 8, 16, 32, 64, 128)] == [5, 10, 20, 36, 68, 132]
+    assert gradient.bim(Linf(32)).steps == 36
