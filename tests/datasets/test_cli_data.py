@@ -23,9 +23,9 @@ def pack(tmp_path):
 
 def test_prepares_under_a_name_that_is_listed_and_opened(pack):
     assert "prepare one with" in run("list")
-    told = json.loads(run("prepare", "tiny", pack, "--for", "dlib", "--json"))
+    told = json.loads(run("prepare", "tiny", pack, "--for", "mobilefacenet-y1", "--json"))
     assert told["pairs"] == {"pack": 2}
-    assert told["faces"] == {"dlib-150x150": 3}
+    assert told["faces"] == {"arcface-112x112": 3}
     assert list(told["missing"]) == ["000003"]
     assert json.loads(run("list", "--json")) == [told]
     assert "tiny" in run("list")
@@ -38,14 +38,14 @@ def test_lists_what_is_left_out(pack):
 def test_a_name_is_not_given_away_without_force(pack, tmp_path):
     other = tmp_path / "other.bin"
     other.write_bytes(pack.read_bytes())
-    run("prepare", "tiny", pack)
     run("prepare", "tiny", pack, "--for", "mobilefacenet-y1")
-    assert list(json.loads(run("list", "--json"))[0]["faces"]) == ["dlib-150x150", "arcface-112x112"]
+    run("prepare", "tiny", pack, "--for", "mobilefacenet-xiaoccer", "--for", "mobilefacenet-foamliu")
+    assert list(json.loads(run("list", "--json"))[0]["faces"]) == ["arcface-112x112", "arcface-112x96"]
     with pytest.raises(SettingError, match="--force"):
         run("prepare", "tiny", other)
-    run("prepare", "tiny", other, "--force")
+    run("prepare", "tiny", other, "--for", "mobilefacenet-y1", "--force")
     entry = json.loads(run("list", "--json"))[0]
-    assert (entry["path"], list(entry["faces"])) == (str(other), ["dlib-150x150"])
+    assert (entry["path"], list(entry["faces"])) == (str(other), ["arcface-112x112"])
 
 
 def test_splits_people_with_enough_photos(tmp_path):

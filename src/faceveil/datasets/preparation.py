@@ -26,15 +26,15 @@ from faceveil.types import Pixels
 Photos = Sequence[UInt8[ndarray, "_ _ 3"]]  # 8-bit RGB, each of a size of its own
 Find = Callable[[Photos], list[list[Face]]]
 
-VERSION = 1  # of what is kept; to be raised when the same photo would be aligned otherwise
+VERSION = 1  # of what is kept; to be raised when the same landmarks would be aligned otherwise
 PHOTOS = 32  # photos whose faces are searched for together,
 LEVELS = 1 << 25  # or fewer, once they hold this many 8-bit levels
 
 
 def prepare(
     dataset: Dataset,
-    template: str = "dlib",
-    size: tuple[int, int] = (150, 150),
+    template: str,
+    size: tuple[int, int],
     *,
     detector: Detector | None = None,
     folder: Path | None = None,
@@ -51,13 +51,10 @@ def prepare(
     find, source = (_whole, "aligned") if dataset.aligned else _named(detector or Detector())
     kept = (folder or cache() / f"faces-{VERSION}") / source
     samples = tuple(dataset)
+    points = templates.template(template, *size)
+    label = f"{template}-{size[0]}x{size[1]}-{hashlib.sha256(points.numpy().tobytes()).hexdigest()[:8]}"
     with alone(kept):
-        bench = _Bench(
-            find,
-            templates.template(template, *size),
-            Journal(kept / "found.jsonl"),
-            Rows(kept / f"{template}-{size[0]}x{size[1]}", size),
-        )
+        bench = _Bench(find, points, Journal(kept / "found.jsonl"), Rows(kept / label, size))
         bench.work(track(samples))
     return _gather(samples, bench)
 
