@@ -1,3 +1,4 @@
+import json
 import math
 import tomllib
 from statistics import NormalDist
@@ -8,7 +9,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
+from typer.testing import CliRunner
 
+from faceveil.cli.calibrate import app
 from faceveil.errors import SettingError
 from faceveil.recognizers import card
 from faceveil.recognizers.calibration import area, best_threshold, calibrate, strangers, write
@@ -99,3 +102,18 @@ def test_what_is_written_on_a_card_can_be_read_and_written_again(name, tmp_path)
     assert table["thresholds"]["far_1e-3"] == pytest.approx(measured.thresholds["far_1e-3"], abs=1e-4)
     assert table["thresholds"].get("published") == before.get("thresholds", {}).get("published")
     assert table["sources"] == before["sources"]
+
+
+@pytest.mark.zoo
+def test_the_command_measures_on_photos(shared, tmp_path):
+    lines = (shared / "data" / "lfw" / "pairs.txt").read_text().splitlines()
+    genuine, impostor = lines[1:11], lines[301:311]
+    (tmp_path / "pairs.txt").write_text("\n".join(["1\t10", *genuine, *impostor]) + "\n")
+    for line in (*genuine, *impostor):
+        for name in line.split()[:: 2 if len(line.split()) == 4 else 3]:
+            (tmp_path / name).exists() or (tmp_path / name).symlink_to(shared / "data" / "lfw" / "photos" / name)
+    (row,) = json.loads(CliRunner().invoke(app, [str(tmp_path), "mobilefacenet-y1", "--json"]).stdout)
+    assert row["accuracy"] > 0.9
+    assert row["pairs"] == 20
+    assert row["thresholds"]["far_1e-4"] < row["thresholds"]["far_1e-2"]
+    assert all(speed["both"] > speed["forward"] > 0 for speed in row["speed"])

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import typer
@@ -35,8 +35,9 @@ def calibrate(
 ) -> None:
     """Measure accuracy, thresholds and speed of recognizers on pairs of photos.
 
-    Accuracy is the mean over ten folds; a threshold "1e-3" is the distance below which one in a thousand pairs of
-    strangers lies. Speed is in milliseconds for an image, forward / forward and backward, alone and 16 at a time.
+    Accuracy, in percent, is the mean over ten folds and their standard deviation. Below the distance under "1e-3" lies
+    one in a thousand pairs of strangers; TAR is the percentage of genuine pairs below it. Speed is in milliseconds for
+    an image, forward / forward and backward, alone and 16 at a time.
 
     Example: faceveil calibrate ~/lfw facenet dlib
     """
@@ -68,11 +69,11 @@ def _measure(name: str, dataset: Dataset, write: bool, quiet: bool) -> tuple[str
 
 
 def _table(rows: list[tuple[str, Calibration, list[Speed]]]) -> Table:
-    batches = [f"ms, batch {batch}" for batch in BATCHES]
-    table = Table("name", "accuracy %", "AUC", "TAR %", *calibration.RATES, *batches, box=None)
+    rates = [name.removeprefix("far_") for name in calibration.RATES]
+    table = Table("name", "accuracy", "AUC", "TAR", *rates, *(f"ms of {batch}" for batch in BATCHES), box=None)
     for name, measured, speeds in rows:
-        accuracy = f"{100 * measured.accuracy:.2f} ± {100 * measured.accuracy_std:.2f}"
-        cells: list[Any] = [f"{distance:.3f}" for distance in measured.thresholds.values()]
-        cells += [f"{speed.forward:.1f} / {speed.both:.1f}" for speed in speeds]
+        accuracy = f"{100 * measured.accuracy:.2f}±{100 * measured.accuracy_std:.2f}"
+        cells = [f"{distance:.3f}" for distance in measured.thresholds.values()]
+        cells += [f"{speed.forward:.1f}/{speed.both:.1f}" for speed in speeds]
         table.add_row(name, accuracy, f"{measured.auc:.4f}", f"{100 * measured.tar:.1f}", *cells)
     return table
