@@ -33,7 +33,7 @@ def plan(sources: Sequence[Path], output: Path | None = None, format: str | None
             continue
         if output is None:
             raise SettingError(f"{source} is a folder; say where its cloaked photos go: -o OUT")
-        under = output / source.resolve().name if len(folders) > 1 else output
+        under = output / Path(os.path.realpath(source)).name if len(folders) > 1 else output
         jobs += [Job(photo, under / photo.relative_to(source)) for photo in photos_in(source, output)]
     if format is not None:
         suffix = SUFFIXES[format_named(format)][0]
@@ -50,10 +50,10 @@ def photos_in(path: Path, apart_from: Path | None = None) -> Iterator[Path]:
     if not path.is_dir():
         yield path
         return
-    other = apart_from and apart_from.resolve()
+    other = apart_from and os.path.realpath(apart_from)
     for folder, folders, files in os.walk(path):
         here = Path(folder)
-        folders[:] = sorted(name for name in folders if name[0] != "." and (here / name).resolve() != other)
+        folders[:] = sorted(name for name in folders if name[0] != "." and os.path.realpath(here / name) != other)
         yield from (here / name for name in sorted(files) if name[0] != "." and format_of(here / name))
 
 
@@ -63,5 +63,5 @@ def _check(jobs: Sequence[Job]) -> None:
         other = taken.setdefault(job.destination, job.source)
         if other != job.source:
             raise SettingError(f"{other} and {job.source} would both become {job.destination}; cloak one at a time")
-        if job.destination.resolve() == job.source.resolve():
+        if os.path.realpath(job.destination) == os.path.realpath(job.source):
             raise SettingError(f"{job.source} would become itself; choose another folder with -o")

@@ -1,0 +1,72 @@
+"""One iteration of veil, everything in it, beside the bare float32 forward and backward pass of the same recognizer.
+
+    OMP_WAIT_POLICY=passive python benchmarks/iteration.py --threads 1
+
+Both run alternately in one process; medians, and the ratio's median over rounds.
+"""
+
+import argparse
+import time
+from dataclasses import replace
+from statistics import median
+
+import numpy as np
+import torch
+from skimage.data import astronaut
+
+from faceveil import recognizers
+from faceveil.faces.detect import Detector
+from faceveil.faces.region import Region
+from faceveil.methods.veil import Veil
+from faceveil.proof import landmarks_of
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=9)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    recognizer = recognizers.load("dlib")
+    photo = np.ascontiguousarray(astronaut())
+    (face, *_) = Detector()([photo])[0]
+    regions = [Region.around(landmarks_of(face) + i / 7, photo) for i in range(arguments.batch)]
+    # no face is ever done, so that every step has the whole batch; checks for being done are part of the time
+    veil = Veil((recognizer,), steps=arguments.steps, margin=100.0, batch=arguments.batch)
+    images = torch.rand(arguments.batch, 3, *recognizer.size)
+
+    def bare() -> None:
+        moving = images
+        for _ in range(arguments.steps):
+            moving = moving.detach().requires_grad_()
+            recognizer(moving).square().sum().backward()
+
+    def cloak(steps: int) -> None:
+        replace(veil, steps=steps)(regions)
+
+    def seconds(work) -> float:
+        start = time.perf_counter()
+        work()
+        return time.perf_counter() - start
+
+    bare(), cloak(1)
+    rounds = [
+        (seconds(bare), seconds(lambda: cloak(arguments.steps)), seconds(lambda: cloak(0)))
+        for _ in range(arguments.rounds)
+    ]
+    scale = 1000 / arguments.steps
+    print(
+        f"{arguments.threads} threads, batch {arguments.batch}, milliseconds an iteration (medians of {arguments.rounds}):"
+    )
+    print(f"  bare float32 loop {scale * median(r[0] for r in rounds):.1f}")
+    print(f"  veil              {scale * median(r[1] - r[2] for r in rounds):.1f}")
+    print(
+        f"  once per batch, not per iteration (copying the network, cutting, first embedding): {1000 * median(r[2] for r in rounds):.0f}"
+    )
+    print(f"  ratio of an iteration {median((r[1] - r[2]) / r[0] for r in rounds):.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+from pathlib import Path
+
+import pytest
+
+from faceveil.errors import SettingError
+from faceveil.jobs import Job, photos_in, plan
+
+
+@pytest.fixture
+def album(tmp_path, monkeypatch):
+    for name in ("a/1.jpg", "a/deep/2.PNG", "a/.hidden.jpg", "a/.trash/3.jpg", "a/notes.txt", "b/1.jpg"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_photo_goes_beside_itself():
+    assert plan([Path("x/me.jpg")]) == [Job(Path("x/me.jpg"), Path("x/me-cloaked.jpg"))]
+
+
+def test_a_photo_goes_under_the_output_with_its_own_name():
+    assert plan([Path("x/me.jpg")], Path("out")) == [Job(Path("x/me.jpg"), Path("out/me.jpg"))]
+
+
+def test_another_format_has_its_own_suffix():
+    assert plan([Path("me.HEIC")], format="jpeg") == [Job(Path("me.HEIC"), Path("me-cloaked.jpg"))]
+
+
+def test_a_folder_keeps_its_tree_without_what_is_hidden_or_no_photo(album):
+    assert [str(job.destination) for job in plan([Path("a")], Path("out"))] == ["out/1.jpg", "out/deep/2.PNG"]
+
+
+def test_several_folders_stay_apart(album):
+    destinations = [str(job.destination) for job in plan([Path("a"), Path("b")], Path("out"))]
+    assert destinations == ["out/a/1.jpg", "out/a/deep/2.PNG", "out/b/1.jpg"]
+
+
+def test_what_was_written_inside_the_folder_is_not_cloaked_again(album):
+    assert len(list(photos_in(Path("a"), Path("a/deep")))) == 1
+
+
+def test_a_folder_needs_an_output(album):
+    with pytest.raises(SettingError, match="-o OUT"):
+        plan([Path("a")])
+
+
+def test_two_photos_never_become_one_file(album):
+    with pytest.raises(SettingError, match="would both become"):
+        plan([Path("a/1.jpg"), Path("b/1.jpg")], Path("out"))
+
+
+def test_no_photo_becomes_itself(album):
+    (album / "link").symlink_to(album / "a")
+    with pytest.raises(SettingError, match="would become itself"):
+        plan([Path("a/1.jpg")], Path("link"))

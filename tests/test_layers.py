@@ -1,0 +1,55 @@
+"""The folders, low to high: a module imports only from its own and from those above it in this list."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "src/faceveil"
+LAYERS = [
+    "__init__",
+    "errors",
+    "types",
+    "device",
+    "photo",
+    "weights",
+    "recognizers",
+    "faces",
+    "metrics",
+    "objectives",
+    "attacks",
+    "methods",
+    "datasets",
+    "jobs",
+    "proof",
+    "picture",
+    "checking",
+    "protection",
+    "cli",
+    "__main__",
+]
+
+
+def layer(module: str) -> int:
+    return LAYERS.index(module.split(".")[1] if "." in module else "__init__")
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("faceveil"):
+            names = (
+                {f"{node.module}.{name.name}" for name in node.names} if node.module == "faceveil" else {node.module}
+            )
+            found |= {name for name in names if name.split(".")[1] in LAYERS}
+        elif isinstance(node, ast.Import):
+            found |= {name.name for name in node.names if name.name.startswith("faceveil.")}
+    return found
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_only_from_above(path):
+    own = "faceveil." + ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+    if path == PACKAGE / "__init__.py":
+        return  # it offers the highest names, and imports them when they are used
+    assert [name for name in imports(path) if layer(name) > layer(own)] == []
