@@ -38,7 +38,7 @@ def _row(clear: Pixels, shared: Pixels, face: FaceProof) -> Image.Image:
     before, after = _crop(clear, face), _crop(shared, face)
     difference = 10 * (after.astype(np.int16) - before)
     panels = {"original": before, "cloak x10": (128 + difference).clip(0, 255).astype(np.uint8), "cloaked": after}
-    words = GAP + LINE * (2 + len(face.verdicts))
+    words = LINE * (1 + len(face.verdicts))
     row = Image.new("RGB", (3 * SIDE + 4 * GAP, SIDE + LINE + 2 * GAP + words), "white")
     draw = ImageDraw.Draw(row)
     title, text = ImageFont.load_default(17), ImageFont.load_default(15)
@@ -60,9 +60,9 @@ def _row(clear: Pixels, shared: Pixels, face: FaceProof) -> Image.Image:
 
 
 def _crop(pixels: Pixels, face: FaceProof) -> Pixels:
-    """The face with half its size around it, square, inside the photo where it can be."""
+    """The face with some room around it, square; black where that lies outside the photo."""
     left, top, right, bottom = face.face.box
-    side = 2 * max(right - left, bottom - top)
+    side = 1.5 * max(right - left, bottom - top)
     box = np.array([left + right - side, top + bottom - side, left + right + side, top + bottom + side]) / 2
     image = Image.fromarray(pixels).crop(tuple(box.round().astype(int).tolist()))
     return np.asarray(image)
