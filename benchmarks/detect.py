@@ -57,11 +57,11 @@ def seconds(threads: int, repeats: int = 7) -> tuple[float, int]:
 
 
 def is_central(face: Face, photo: Pixels) -> bool:
-    """Whether a box holds the photo's center, and its longer side is 24 % to 80 % of the photo's."""
+    """Whether a box holds the photo's center and its longer side is at least 24 % of the photo's."""
     height, width, _ = photo.shape
     left, top, right, bottom = face.box
     share = max(right - left, bottom - top) / max(height, width)
-    return left < width / 2 < right and top < height / 2 < bottom and 0.24 < share < 0.8
+    return left < width / 2 < right and top < height / 2 < bottom and share > 0.24
 
 
 def find(files: Sequence[Path], batch: int = 32) -> tuple[int, int, int]:

