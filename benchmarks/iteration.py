@@ -57,15 +57,12 @@ def main() -> None:
         for _ in range(arguments.rounds)
     ]
     scale = 1000 / arguments.steps
-    print(
-        f"{arguments.threads} threads, batch {arguments.batch}, milliseconds an iteration (medians of {arguments.rounds}):"
-    )
+    title = f"{arguments.threads} threads, batch {arguments.batch}, medians of {arguments.rounds} rounds"
+    print(f"{title}, milliseconds an iteration:")
     print(f"  bare float32 loop {scale * median(r[0] for r in rounds):.1f}")
     print(f"  veil              {scale * median(r[1] - r[2] for r in rounds):.1f}")
-    print(
-        f"  once per batch, not per iteration (copying the network, cutting, first embedding): {1000 * median(r[2] for r in rounds):.0f}"
-    )
-    print(f"  ratio of an iteration {median((r[1] - r[2]) / r[0] for r in rounds):.2f}")
+    print(f"  ratio             {median((r[1] - r[2]) / r[0] for r in rounds):.2f}")
+    print(f"once for a batch (masks, first embeddings): {1000 * median(r[2] for r in rounds):.0f} ms")
 
 
 if __name__ == "__main__":

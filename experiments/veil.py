@@ -22,18 +22,19 @@ from ssimulacra2 import compute_ssimulacra2
 from faceveil.metrics import psnr, ssim
 from faceveil.photo import jpeg
 
-TREATMENTS = {
-    "as saved": lambda pixels: pixels,
-    "JPEG 90": lambda pixels: jpeg(pixels, 90),
-    "JPEG 75": lambda pixels: jpeg(pixels, 75),
-    "half and back": lambda pixels: half_and_back(pixels),
-}
-
 
 def half_and_back(pixels):
     height, width, _ = pixels.shape
     small = Image.fromarray(pixels).resize((width // 2, height // 2), Image.Resampling.LANCZOS)
     return np.asarray(small.resize((width, height), Image.Resampling.BICUBIC))
+
+
+TREATMENTS = {
+    "as saved": lambda pixels: pixels,
+    "JPEG 90": lambda pixels: jpeg(pixels, 90),
+    "JPEG 75": lambda pixels: jpeg(pixels, 75),
+    "half and back": half_and_back,
+}
 
 
 def around(box, margin, shape):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Float64
 
 from faceveil import metrics
 from faceveil.faces import templates
@@ -20,6 +21,7 @@ TREATMENTS: dict[str, Callable[[Pixels], Pixels]] = {
     "JPEG 75": lambda pixels: jpeg(pixels, 75),
     "1080 px": lambda pixels: resize(pixels, 1080),
 }
+Corners = Float64[np.ndarray, "4"]  # left, top, right, bottom
 WINDOW = 480  # pixels to which the neighborhood of a face is reduced to find it again
 
 
@@ -84,30 +86,33 @@ def prove(
     faces: Sequence[Face],
 ) -> list[FaceProof]:
     """One proof for each face of a clear photo that was cloaked and shared; `attacked` names the surrogates."""
-    boxes = np.array([face.box for face in faces])
-    references = [Sighting(clear, landmarks_of(face), True) for face in faces]
-    known = {judge.name: embed(judge, references) for judge in judges}
+    versions = [treat(pixels) for treat in TREATMENTS.values() for pixels in (clear, shared)]
+    seen = find_again(detector, versions, clear, faces)
+    n = len(faces)
     verdicts: list[list[Verdict]] = [[] for _ in faces]
-    found = [True] * len(faces)
-    for treatment, treat in TREATMENTS.items():
-        before, after = (find_again(detector, treat(pixels), clear, faces) for pixels in (clear, shared))
-        if treatment == "as saved":
-            found = [sighting.found for sighting in after]
-        for judge in judges:
-            distances = [distance(embed(judge, sightings), known[judge.name]).tolist() for sightings in (before, after)]
-            for i, (near, far) in enumerate(zip(*distances, strict=True)):
-                verdict = Verdict(judge.name, treatment, near, far, judge.threshold, judge.name in attacked)
-                verdicts[i].append(verdict)
-    height, width, _ = clear.shape
-    corners = np.stack([boxes[:, 0::2].clip(0, width), boxes[:, 1::2].clip(0, height)], 2).astype(int)
+    for judge in judges:
+        known = embed(judge, [Sighting(clear, landmarks_of(face), True) for face in faces])
+        embeddings = embed(judge, seen)
+        distances = distance(embeddings, known.repeat(len(versions), 1)).reshape(len(TREATMENTS), 2, n)
+        for treatment, (before, after) in zip(TREATMENTS, distances.tolist(), strict=True):
+            for i in range(n):
+                seen_as = judge.name, treatment, before[i], after[i], judge.threshold, judge.name in attacked
+                verdicts[i].append(Verdict(*seen_as))
     proofs = []
-    for i, face in enumerate(faces):
-        (left, top), (right, bottom) = corners[i]
-        box = slice(top, max(bottom, top + 1)), slice(left, max(right, left + 1))
+    for face, found, said in zip(faces, seen[n : 2 * n], verdicts, strict=True):
+        box = _inside(face, clear)
         pair = clear[box], shared[box]
         quality = metrics.ssim(*pair), metrics.psnr(*pair), metrics.largest_change(*pair)
-        proofs.append(FaceProof(face, found[i], tuple(verdicts[i]), *quality))
+        proofs.append(FaceProof(face, found.found, tuple(said), *quality))
     return proofs
+
+
+def _inside(face: Face, pixels: Pixels) -> tuple[slice, slice]:
+    """The rows and columns of a face's box, at least one of each."""
+    height, width, _ = pixels.shape
+    left, top, right, bottom = (int(edge) for edge in face.box)
+    left, top = min(max(left, 0), width - 1), min(max(top, 0), height - 1)
+    return slice(top, max(bottom, top + 1)), slice(left, max(right, left + 1))
 
 
 def landmarks_of(face: Face) -> Landmarks:
@@ -115,33 +120,44 @@ def landmarks_of(face: Face) -> Landmarks:
     return torch.tensor(face.landmarks)[None]
 
 
-def find_again(detector: Detector, pixels: Pixels, clear: Pixels, faces: Sequence[Face]) -> list[Sighting]:
-    """The faces of a clear photo, looked for in another version of it, each in the neighborhood where it must be.
+def find_again(detector: Detector, versions: Sequence[Pixels], clear: Pixels, faces: Sequence[Face]) -> list[Sighting]:
+    """The faces of a clear photo, looked for in other versions of it, each in the neighborhood where it must be.
 
-    Where the detector finds none, the old landmarks serve: another detector may find it.
+    All faces of the first version, then those of the next. Where the detector finds none, the old landmarks serve:
+    another detector may find it.
     """
-    scale = np.array([pixels.shape[1] / clear.shape[1], pixels.shape[0] / clear.shape[0]])
-    windows, corners, shrinkings = [], [], []
-    for face in faces:
+    expected = [_Window.around(face, pixels, clear) for pixels in versions for face in faces]
+    candidates = detector([window.reduced() for window in expected])
+    return [window.sighting(others) for window, others in zip(expected, candidates, strict=True)]
+
+
+@dataclass(frozen=True)
+class _Window:
+    """The neighborhood of a face in a version of its photo, where its box and landmarks [1, 5, 2] must lie in it."""
+
+    pixels: Pixels
+    box: Corners
+    landmarks: Landmarks
+
+    @classmethod
+    def around(cls, face: Face, pixels: Pixels, clear: Pixels) -> "_Window":
+        scale = np.array([pixels.shape[1] / clear.shape[1], pixels.shape[0] / clear.shape[0]])
         box = np.array(face.box).reshape(2, 2) * scale
         margin = 0.75 * (box[1] - box[0]).max()
         low = np.maximum(box[0] - margin, 0).astype(int)
         high = np.ceil(box[1] + margin).astype(int)
-        windows.append(pixels[low[1] : high[1], low[0] : high[0]])
-        corners.append(low)
-        shrinkings.append(max(1.0, max(windows[-1].shape) / WINDOW))
-    candidates = detector([_reduced(*pair) for pair in zip(windows, shrinkings, strict=True)])
-    sightings = []
-    for face, window, corner, shrinking, others in zip(faces, windows, corners, shrinkings, candidates, strict=True):
-        box = np.array(face.box) * np.tile(scale, 2) - np.tile(corner, 2)
-        nearest = max(others, key=lambda other: overlap(shrinking * np.array(other.box), box), default=None)
-        found = nearest is not None and overlap(shrinking * np.array(nearest.box), box) > 0.3
-        if nearest is not None and found:
-            landmarks = shrinking * landmarks_of(nearest)
-        else:
-            landmarks = (landmarks_of(face) * torch.from_numpy(scale) - torch.from_numpy(corner)).float()
-        sightings.append(Sighting(window, landmarks, found))
-    return sightings
+        landmarks = torch.from_numpy(np.array(face.landmarks) * scale - low).float()
+        return cls(pixels[low[1] : high[1], low[0] : high[0]], (box - low).ravel(), landmarks[None])
+
+    def reduced(self) -> Pixels:
+        return resize(self.pixels, WINDOW)
+
+    def sighting(self, found: Sequence[Face]) -> Sighting:
+        larger = max(1.0, max(self.pixels.shape) / WINDOW)
+        overlaps = [overlap(larger * np.array(other.box), self.box) for other in found]
+        if max(overlaps, default=0.0) < 0.3:
+            return Sighting(self.pixels, self.landmarks, False)
+        return Sighting(self.pixels, larger * landmarks_of(found[int(np.argmax(overlaps))]), True)
 
 
 def embed(recognizer: Recognizer, sightings: Sequence[Sighting]) -> Embeddings:
@@ -158,13 +174,9 @@ def embed(recognizer: Recognizer, sightings: Sequence[Sighting]) -> Embeddings:
     return embeddings
 
 
-def overlap(box: np.ndarray, other: np.ndarray) -> float:
+def overlap(box: Corners, other: Corners) -> float:
     """Intersection over union of two boxes (left, top, right, bottom)."""
     low, high = np.maximum(box[:2], other[:2]), np.minimum(box[2:], other[2:])
     common = np.prod((high - low).clip(0))
     union = np.prod(box[2:] - box[:2]) + np.prod(other[2:] - other[:2]) - common
     return float(common / union) if union > 0 else 0.0
-
-
-def _reduced(window: Pixels, shrinking: float) -> Pixels:
-    return window if shrinking == 1 else resize(window, round(max(window.shape) / shrinking))
