@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from faceveil.recognizers import checkpoint
+from faceveil.recognizers.layers import PReLU
 
 FILTERS = (64, 128, 256, 512)
 BLOCKS = (3, 4, 14, 3)
@@ -38,7 +39,7 @@ class Block(nn.Module):
         self.bn1 = nn.BatchNorm2d(before)
         self.conv1 = nn.Conv2d(before, filters, 3, padding=1, bias=False)
         self.bn2 = nn.Identity() if attention else nn.BatchNorm2d(filters)
-        self.prelu = nn.PReLU(filters)
+        self.prelu = PReLU(filters)
         self.conv2 = nn.Conv2d(filters, filters, 3, stride, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(filters)
         self.se = Attention(filters) if attention else nn.Identity()
@@ -63,7 +64,7 @@ class IResNet(nn.Module):
         before = (64, *FILTERS)
         self.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
-        self.prelu = nn.PReLU(64)
+        self.prelu = PReLU(64)
         self.layer1, self.layer2, self.layer3, self.layer4 = (
             nn.Sequential(
                 Block(before[i], filters, 2, attention),

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from faceveil.errors import WeightsError
 from faceveil.recognizers import checkpoint
+from faceveil.recognizers.layers import PReLU
 
 # expansion, filters, blocks, stride of the first
 STAGES = ((2, 64, 5, 2), (4, 128, 1, 2), (2, 128, 6, 1), (4, 128, 1, 2), (2, 128, 2, 1))
@@ -65,7 +66,7 @@ def _blocks(activation: str) -> list[Block]:
 
 
 def _activation(kind: str, channels: int) -> nn.Module:
-    return nn.PReLU(channels) if kind == "prelu" else nn.ReLU6()
+    return PReLU(channels) if kind == "prelu" else nn.ReLU6()
 
 
 def build(

@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from faceveil.recognizers import checkpoint
+from faceveil.recognizers.layers import PReLU
 
 FILTERS = (64, 128, 256, 512)
 BLOCKS = (1, 2, 4, 1)
@@ -20,9 +21,9 @@ class Block(nn.Module):
     def __init__(self, filters: int, bias: bool) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(filters, filters, 3, padding=1, bias=bias)
-        self.prelu1 = nn.PReLU(filters)
+        self.prelu1 = PReLU(filters)
         self.conv2 = nn.Conv2d(filters, filters, 3, padding=1, bias=bias)
-        self.prelu2 = nn.PReLU(filters)
+        self.prelu2 = PReLU(filters)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.prelu2(self.conv2(self.prelu1(self.conv1(x))))
@@ -38,7 +39,7 @@ class Sphere20(nn.Module):
         self.layer1, self.layer2, self.layer3, self.layer4 = (
             nn.Sequential(
                 nn.Conv2d(before[i], filters, 3, 2, 1),
-                nn.PReLU(filters),
+                PReLU(filters),
                 *(Block(filters, bias) for _ in range(BLOCKS[i])),
             )
             for i, filters in enumerate(FILTERS)
