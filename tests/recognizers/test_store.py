@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 import torch
@@ -38,6 +39,27 @@ def test_pulled_weights_work_without_their_source(monkeypatch):
     kept.write_bytes(kept.read_bytes()[:-1] + b"x")
     with pytest.raises(WeightsError, match="damaged"):
         recognizers.load(NAME)
+
+
+@pytest.mark.zoo
+def test_downloads_are_converted_and_then_thrown_away(shared, monkeypatch):
+    monkeypatch.delenv("FACEVEIL_MIRROR")
+    seen = []
+
+    def download(file, progress):
+        path = weights.folder() / "downloads" / file.sha256
+        path.parent.mkdir(parents=True)
+        shutil.copy(shared / "zoo" / "files" / file.name, path)
+        progress(1, 2)
+        return path
+
+    monkeypatch.setattr(weights, "download", download)
+    store.pull(card.read(NAME), lambda *told: seen.append(told))
+    assert seen == [("1 of 1", 1, 2)]
+    assert store.installed(card.read(NAME)) == "cache"
+    assert not list((weights.folder() / "downloads").iterdir())
+    with pytest.raises(WeightsError, match="mobilefacenet-espdl has no public address; run: faceveil weights add"):
+        store.pull(card.read("mobilefacenet-espdl"))
 
 
 @pytest.mark.zoo

@@ -48,13 +48,7 @@ def pull(names: Annotated[list[str], typer.Argument(help="Recognizers, as in the
     Example: faceveil weights pull facenet
     """
     for card in map(cards.read, names):
-        with _progress() as shown:
-            task = shown.add_task(card.name, total=None)
-
-            def watch(file: str, done: int, total: int) -> None:
-                shown.update(task, description=f"{card.name} {file}", completed=done, total=total or None)  # noqa: B023
-
-            store.pull(card, watch)
+        _pull(card)
         typer.echo(f"{card.name}: {store.installed(card)}")
 
 
@@ -113,6 +107,12 @@ def _fault(card: Card) -> str:
     return ""
 
 
-def _progress() -> Progress:
+def _pull(card: Card) -> None:
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    return Progress(*columns, console=Console(stderr=True), transient=True)
+    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
+        task = shown.add_task(card.name, total=None)
+
+        def watch(which: str, done: int, total: int) -> None:
+            shown.update(task, description=f"{card.name}, file {which}", completed=done, total=total or None)
+
+        store.pull(card, watch)

@@ -7,6 +7,7 @@ record is written last, so that it never names half a file.
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
@@ -20,7 +21,7 @@ from faceveil import weights
 from faceveil.errors import WeightsError
 from faceveil.recognizers.card import Card
 
-Progress = Callable[[str, int, int], None]  # file, bytes so far, bytes in all
+Progress = Callable[[str, int, int], None]  # which file of how many, its bytes so far, its bytes in all
 
 
 @dataclass(frozen=True)
@@ -56,23 +57,14 @@ def size(card: Card) -> int:
     return sum(4 * tensor.numel() for tensor in _empty(card).state_dict().values())
 
 
-def pull(card: Card, progress: Progress = lambda name, done, total: None) -> None:
+def pull(card: Card, progress: Progress = lambda which, done, total: None) -> None:
     """Puts the weights into the cache: from the mirror where it has them, else downloaded; then converts them.
 
     Raises `WeightsError` where no source has an address, or a download fails.
     """
     if installed(card) in ("cache", "package"):
         return
-    paths = _found(card)
-    if paths is None:
-        source = next((source for source in card.sources if all(file.url for file in source.files)), None)
-        if source is None:
-            raise WeightsError(f"{card.name} has no public address; run: {_next_step(card)}")
-        paths = tuple(
-            weights.locate(file)
-            or weights.download(file, lambda done, total, name=file.name: progress(name, done, total))  # type: ignore[misc]
-            for file in source.files
-        )
+    paths = _found(card) or _download(card, progress)
     _keep(card, paths)
     for path in paths:
         if path.is_relative_to(weights.folder()):
@@ -176,6 +168,17 @@ def _found(card: Card) -> tuple[Path, ...] | None:
         if len(paths) == len(source.files):
             return paths
     return None
+
+
+def _download(card: Card, progress: Progress) -> tuple[Path, ...]:
+    """All files of the first source that has addresses."""
+    source = next((source for source in card.sources if all(file.url for file in source.files)), None)
+    if source is None:
+        raise WeightsError(f"{card.name} has no public address; run: {_next_step(card)}")
+    return tuple(
+        weights.locate(file) or weights.download(file, partial(progress, f"{number} of {len(source.files)}"))
+        for number, file in enumerate(source.files, 1)
+    )
 
 
 def _next_step(card: Card) -> str:
