@@ -39,7 +39,7 @@ class Veil(Method):
     step_size: float = 1.0
     decay: float = 0.5
     jitter: tuple[float, float, float] = (0.03, 0.03, 0.02)
-    margin: float = 1.75
+    margin: float = 2.0
     batch: int = 16
     seed: int = 0
 

@@ -9,10 +9,11 @@ from faceveil.types import Pixels
 def ssim(pixels: Pixels, others: Pixels) -> float:
     """Structural similarity, scikit-image's defaults (7x7 windows), the mean over RGB (Wang et al., 2004); 1 is equal.
 
-    Pictures under 7 pixels wide or high have the largest odd window that fits.
+    Where pictures are under 7 pixels wide or high, their edge is repeated.
     """
-    window = min(7, *(side - (side + 1) % 2 for side in pixels.shape[:2]))
-    return float(structural_similarity(pixels, others, channel_axis=2, win_size=max(window, 1)))
+    missing = [(0, max(0, 7 - side)) for side in pixels.shape[:2]]
+    padded = (np.pad(picture, (*missing, (0, 0)), "edge") for picture in (pixels, others))
+    return float(structural_similarity(*padded, channel_axis=2))
 
 
 def psnr(pixels: Pixels, others: Pixels) -> float:

@@ -1,0 +1,58 @@
+import json
+
+import numpy as np
+import pytest
+
+from faceveil import Photo
+from faceveil.cli import main
+from people import landscape, portrait
+
+
+def run(*arguments) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(["check", *map(str, arguments)])
+        raise SystemExit(0)
+    return ended.value.code
+
+
+@pytest.fixture(scope="module")
+def album(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("album")
+    Photo.from_array(portrait()).save(folder / "mine/1.jpg")
+    Photo.from_array(np.ascontiguousarray(portrait()[:, ::-1])).save(folder / "mine/2.png")
+    Photo.from_array(landscape()).save(folder / "mine/sea.png")
+    Photo.from_array(portrait()).save(folder / "people/ann/1.jpg")
+    Photo.from_array(landscape()).save(folder / "people/sea/1.jpg")
+    with pytest.raises(SystemExit) as ended:
+        main(["protect", str(folder / "mine/1.jpg"), "-o", str(folder)])
+        raise SystemExit(0)
+    assert ended.value.code == 0
+    return folder
+
+
+def test_a_clear_photo_is_recognized(album, capfd):
+    assert run(album / "mine/1.jpg", "--against", album / "mine") == 1
+    said = capfd.readouterr()
+    assert "verdict: RECOGNIZED in up to 2 of 2 clear photos" in said.out
+    assert "sea.png: no face found" in said.err
+
+
+def test_a_cloaked_photo_is_not_recognized_in_other_photos(album, capfd):
+    assert run(album / "1.jpg", "--against", album / "mine/2.png") == 0
+    assert "verdict: not recognized in any of 1 clear photos" in capfd.readouterr().out
+
+
+def test_the_rank_in_a_gallery_counts_the_people_who_are_nearer(album, capfd):
+    assert run(album / "1.jpg", "--against", album / "mine/2.png", "--gallery", album / "people", "--json") == 0
+    report = json.loads(capfd.readouterr().out)
+    assert report["people"] == 1
+    assert {finding["treatment"] for finding in report["findings"]} == {"as saved", "JPEG 75", "1080 px"}
+    assert all(finding["rank"] in (1, 2) for finding in report["findings"])
+    assert all(finding["matched"] == 0 for finding in report["findings"])
+    assert all(min(finding["distances"]) > 0.6 for finding in report["findings"])
+
+
+def test_photos_without_a_face_are_an_error_of_one_line(album, capfd):
+    assert run(album / "1.jpg", "--against", album / "mine/sea.png") == 1
+    assert run(album / "mine/sea.png", "--against", album / "mine/2.png") == 1
+    assert "--against" in capfd.readouterr().err
