@@ -30,15 +30,16 @@ def cosine(embeddings: Embeddings, others: Embeddings) -> PerImage:
 
 @dataclass(frozen=True)
 class Measure:
-    """A distance between embeddings, row by row, and what a Euclidean threshold is in it."""
+    """A distance between embeddings, row by row, and the unit in which a recognizer's are given."""
 
     distance: Callable[[Embeddings, Embeddings], PerImage]
-    threshold: Callable[[float], float]
+    unit: Callable[[Recognizer], float]
 
 
-EUCLIDEAN = Measure(distance, lambda threshold: threshold)
-SQUARED = Measure(squared, lambda threshold: threshold**2)
-COSINE = Measure(cosine, lambda threshold: threshold**2 / 2)
+EUCLIDEAN = Measure(distance, lambda recognizer: recognizer.threshold)
+SQUARED = Measure(squared, lambda recognizer: recognizer.threshold**2)
+COSINE = Measure(cosine, lambda recognizer: recognizer.threshold**2 / 2)
+PLAIN = Measure(distance, lambda recognizer: 1.0)  # Euclidean, for recognizers without a threshold too
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Dodging(Objective):
     """Minus the distance from each image's embedding to its source, the person's own embedding [n, d].
 
     In units of the recognizer's threshold: at -1 the face is no longer recognized, whatever the recognizer. With the
-    embedding of an enrolled image as source this is APF's Eq. 2, and with `scattered` ones its Eq. 13.
+    embedding of an enrolled image as source and `PLAIN` this is APF's Eq. 2, with `scattered` ones its Eq. 13.
     """
 
     recognizer: Recognizer
@@ -55,7 +56,7 @@ class Dodging(Objective):
 
     def __call__(self, images: Images, generator: Generator | None = None) -> PerImage:
         away = self.measure.distance(self.recognizer(images), self.sources)
-        return -away / self.measure.threshold(self.recognizer.threshold)
+        return -away / self.measure.unit(self.recognizer)
 
     def __getitem__(self, chosen: Tensor) -> "Dodging":
         return Dodging(self.recognizer, self.sources[chosen], self.measure)
@@ -74,7 +75,7 @@ class Impersonation(Objective):
 
     def __call__(self, images: Images, generator: Generator | None = None) -> PerImage:
         away = self.measure.distance(self.recognizer(images), self.targets)
-        return away / self.measure.threshold(self.recognizer.threshold)
+        return away / self.measure.unit(self.recognizer)
 
     def __getitem__(self, chosen: Tensor) -> "Impersonation":
         return Impersonation(self.recognizer, self.targets[chosen], self.measure)
