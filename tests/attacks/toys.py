@@ -10,7 +10,9 @@ from faceveil.recognizers import Card, Recognizer
 from faceveil.recognizers.card import Embedding, Input
 
 
-def recognizer(seed: int = 0, size: tuple[int, int] = (12, 12), normalized: bool = True) -> Recognizer:
+def recognizer(
+    seed: int = 0, size: tuple[int, int] = (12, 12), normalized: bool = True, template: str = "facenet"
+) -> Recognizer:
     """A curved map from images to 8 numbers; threshold 0.5."""
     torch.manual_seed(seed)
     conv, last = nn.Conv2d(3, 6, 3, stride=2), nn.Linear(6 * 5 * 5, 8)
@@ -25,7 +27,7 @@ def recognizer(seed: int = 0, size: tuple[int, int] = (12, 12), normalized: bool
         licence="",
         trained_on="",
         published_accuracy=None,
-        input=Input(*size, "rgb", (127.5,) * 3, (127.5,) * 3, "arcface"),
+        input=Input(*size, "rgb", (127.5,) * 3, (127.5,) * 3, template),
         embedding=Embedding(8, normalized),
         sources=(),
         thresholds={"published": 0.5},

@@ -31,12 +31,15 @@ class Stop:
 
     def __call__(self, cloaked: Images, before: PerImage) -> tuple[Tensor, PerImage]:
         """Which images [n] are done, and their pace now, to be given at the next look."""
+        now = self.start(cloaked)
         with torch.no_grad():
             done = self.objective(cloaked) <= self.at
-            if self.pace is None:
-                return done, before
-            now = self.pace(cloaked)
-        return done | (before - now < self.slowest), now
+        return done if self.pace is None else done | (before - now < self.slowest), now
+
+    def start(self, images: Images) -> PerImage:
+        """Their pace before the first step; 0 where none is looked at."""
+        with torch.no_grad():
+            return images.new_zeros(len(images)) if self.pace is None else self.pace(images)
 
     def __getitem__(self, chosen: Tensor) -> "Stop":
         """The same for some of the images."""
@@ -66,7 +69,7 @@ class GradientAttack:
         active = torch.arange(len(images), device=images.device)
         cloaked = budget.start(images, generator) if self.random_start else images
         memories = [torch.zeros_like(images) for _ in self.transforms]
-        pace = images.new_full((len(images),), torch.inf)
+        pace = images.new_zeros(len(images)) if stop is None else stop.start(cloaked)
         for step in range(self.steps):
             gradient = self._gradient(cloaked, objective, generator)
             around = Surroundings(partial(self._near, cloaked, objective, generator), generator)
