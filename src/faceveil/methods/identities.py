@@ -1,0 +1,50 @@
+"""Whom a cloaked face is to be taken for: enrolled photos, or identities that belong to nobody."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Generator, Tensor
+
+from faceveil.errors import SettingError
+from faceveil.methods.scene import Own, Scene
+from faceveil.recognizers import Recognizer
+from faceveil.types import Embeddings
+
+Candidates = Float[Tensor, "_ _ _"]  # one surrogate's embeddings [n, k, d] of k identities for each of n images
+
+
+def candidates(
+    scene: Scene, sources: Sequence[Own], targets: Sequence[Own], count: int, seed: int
+) -> tuple[Candidates, ...]:
+    """For each surrogate the targets [k, d], the same for every image; without any, `count` virtual identities.
+
+    Raises `SettingError` if there are targets, but not for each surrogate.
+    """
+    if not targets:
+        seeds = scene.seeds(seed)
+        return tuple(virtual(*pair, count, seeds) for pair in zip(scene.surrogates, sources, strict=True))
+    if len(targets) != len(scene.surrogates):
+        raise SettingError(
+            f"targets are there for {len(targets)} surrogates; embed them with all {len(scene.surrogates)}"
+        )
+    return tuple(some.to(source).expand(len(source), -1, -1) for some, source in zip(targets, sources, strict=True))
+
+
+def virtual(recognizer: Recognizer, sources: Embeddings, count: int, seeds: Sequence[int]) -> Candidates:
+    """Embeddings [n, count, d] that belong to nobody: about as far from each source as strangers, in random directions.
+
+    Random directions are far from every real person, too, since embeddings have many dimensions. Each image has its
+    own, from its seed, so that cloaked photos of one person do not meet at one new identity.
+    """
+    drawn = [torch.randn(count, sources.shape[1], generator=Generator().manual_seed(seed)) for seed in seeds]
+    directions = torch.stack(drawn).to(sources)
+    if recognizer.card.embedding.normalized:
+        return F.normalize(directions, dim=2)
+    return sources[:, None] + apart(recognizer) / sources.shape[1] ** 0.5 * directions
+
+
+def apart(recognizer: Recognizer) -> float:
+    """About how far apart strangers lie: at right angles on the unit sphere, else one and a half thresholds."""
+    return 2**0.5 if recognizer.card.embedding.normalized else 1.5 * recognizer.threshold
