@@ -1,0 +1,193 @@
+"""TIP-IM (Yang et al., 2021): Towards Face Encryption by Generating Adversarial Identity Masks.
+
+Away from the person and toward one of several targets; each step tries every target and takes the one that gains most
+(Algorithm 1). https://arxiv.org/abs/2003.06814
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor
+
+from faceveil.attacks.budget import Linf
+from faceveil.attacks.gradient import GradientAttack
+from faceveil.attacks.transforms import Momentum
+from faceveil.errors import SettingError
+from faceveil.faces.region import Region
+from faceveil.methods.base import Method
+from faceveil.methods.identities import Candidates, apart, candidates
+from faceveil.methods.scene import Own, Scene, cloak_regions
+from faceveil.objectives.base import Objective, View
+from faceveil.objectives.diversity import Affinity, Padding
+from faceveil.objectives.feature import RelativeIdentification
+from faceveil.objectives.naturalness import Naturalness
+from faceveil.recognizers import Recognizer
+from faceveil.types import Images
+
+# G3 (Eq. 7), G1 (section 5.1, Center-Opt) and G2 (released code only): log(1 + ... exp(D(x, source) - D(x, target)))
+GAINS: dict[str, Callable[[Tensor], Tensor]] = {
+    "max": lambda gaps: gaps.exp().amax(-1).log1p(),
+    "sum": lambda gaps: gaps.exp().sum(-1).log1p(),
+    "min": lambda gaps: gaps.exp().amin(-1).log1p(),
+}
+SEARCHES = ("greedy", "nearest", "each")
+
+# What the paper compares with (section 5.1), and its released code, as settings: TipIm(surrogates, **VARIANTS[name]).
+VARIANTS: dict[str, dict[str, Any]] = {
+    "mim": {"search": "each"},
+    "dim": {"search": "each", "view": Padding()},
+    "mt-dim": {"search": "nearest", "view": Padding()},
+    "center-opt": {"gain": "sum"},
+    "released": {"steps": 100, "step_size": 0.18, "view": Affinity(), "power": 1},
+}
+
+
+@dataclass(frozen=True)
+class TipIm(Method):
+    """Cloaks inside `epsilon` 8-bit levels, in `steps` steps of `step_size` levels with momentum (section 5.1).
+
+    `targets` are embeddings [m, d] of others for each surrogate; without any, `identities` virtual ones, so that nobody
+    real is impersonated. `gamma` weighs naturalness (Eq. 4; the paper tries 0 to 3), `view` adds input diversity.
+
+    `search` is how a target is found: `greedy` (Algorithm 1), `nearest` (the one with the least loss at each step) or
+    `each` (all of them, each with a cloak of its own, and the best kept). `gain` judges them, on distances to the
+    `power`: squared ones in the paper, Euclidean ones in the released code.
+    """
+
+    surrogates: tuple[Recognizer, ...]
+    targets: tuple[Own, ...] = ()
+    epsilon: float = 12.0
+    steps: int = 50
+    step_size: float = 1.5
+    decay: float = 1.0
+    gamma: float = 0.0
+    view: View | None = None
+    search: str = "greedy"
+    gain: str = "max"
+    power: int = 2
+    identities: int = 10
+    batch: int = 8
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, value, known in (("search", self.search, SEARCHES), ("gain", self.gain, GAINS)):
+            if value not in known:
+                raise SettingError(f"{name} is {value!r}; it is one of {', '.join(known)}")
+        Linf(self.epsilon)  # raises `SettingError` for a budget that makes no sense
+
+    def __call__(self, regions: Sequence[Region]) -> Images:
+        return cloak_regions(self.cloak, regions, self.surrogates, self.batch)
+
+    def aligned(self, images: Images) -> Images:
+        """Cloaked images, aligned for the first surrogate as the images are."""
+        return self.cloak(Scene.aligned(images, self.surrogates))
+
+    def cloak(self, scene: Scene) -> Images:
+        """The cloaked images of a scene."""
+        sources = scene.embed()
+        aims = Aims(scene, sources, candidates(scene, sources, self.targets, self.identities, self.seed))
+        if self.search == "greedy":
+            return self._greedy(aims)
+        attack = GradientAttack(
+            Linf(self.epsilon, scene.share),
+            self.steps,
+            self.step_size / 255,
+            (Momentum(self.decay),),
+            seed=self.seed,
+            views=(self.view,) if self.view else (),
+        )
+        if self.search == "nearest":
+            return attack(scene.images, self._natural(aims.objective(), scene.images))
+        finished = [attack(scene.images, self._natural(aims.objective(k), scene.images)) for k in range(aims.count)]
+        return self._best(aims, torch.stack(finished))[0]
+
+    def _greedy(self, aims: "Aims") -> Images:
+        """Algorithm 1, each image with targets of its own choice."""
+        images, budget = aims.scene.images, Linf(self.epsilon, aims.scene.share)
+        generator = Generator().manual_seed(self.seed)
+        cloaked, memory = images, torch.zeros_like(images)
+        for _ in range(self.steps):
+            gradients = aims.gradients(cloaked, self.view, generator)
+            if self.gamma:
+                gradients = gradients + self.gamma * _gradient(Naturalness(images), cloaked)
+            moved = self.decay * memory + gradients / gradients.abs().mean((2, 3, 4), keepdim=True).clamp(min=1e-12)
+            steps = (budget.step(direction, self.step_size / 255) for direction in moved)
+            cloaked, best = self._best(aims, torch.stack([budget.project(cloaked + step, images) for step in steps]))
+            memory = moved[best, torch.arange(len(images))]
+        return cloaked
+
+    def _best(self, aims: "Aims", cloaked: Float[Tensor, "k n 3 h w"]) -> tuple[Images, Tensor]:
+        """For each image the one of its k cloaked versions that gains most, and which that is."""
+        best = GAINS[self.gain](aims.gaps(cloaked, self.power)).argmax(0)
+        return cloaked[best, torch.arange(len(best))], best
+
+    def _natural(self, objective: Objective, images: Images) -> Objective:
+        return objective + self.gamma * Naturalness(images) if self.gamma else objective
+
+
+@dataclass(frozen=True)
+class Aims:
+    """The people in a scene, `sources` [n, d], and k targets for each, `targets` [n, k, d], for each surrogate.
+
+    D is the mean over the surrogates of the squared distance, twice of which strangers have on the unit sphere.
+    """
+
+    scene: Scene
+    sources: Sequence[Own]
+    targets: Sequence[Candidates]
+
+    @property
+    def count(self) -> int:
+        """The number of targets of an image."""
+        return self.targets[0].shape[1]
+
+    def objective(self, target: int | None = None) -> Objective:
+        """Eq. 2 with one target, by number, or with the nearest."""
+
+        def one(i: int, surrogate: Recognizer) -> Objective:
+            chosen = self.targets[i] if target is None else self.targets[i][:, target, None]
+            return self._weight(i) * RelativeIdentification(surrogate, self.sources[i], chosen)
+
+        return self.scene.mean(one)
+
+    def gradients(
+        self, images: Images, view: View | None = None, generator: Generator | None = None
+    ) -> Float[Tensor, "k n 3 h w"]:
+        """The gradient of Eq. 2 for each target, all from one forward pass.
+
+        With squared distances that of D(x, t) - D(x, r) is 2 J^T (r - t), where J is the embeddings' Jacobian, so each
+        target needs a backward pass and nothing else. (Together, as one batched pass, they take longer.)
+        """
+        images = images.detach().requires_grad_()
+        embeddings = self.scene.see(images if view is None else view(images, generator), generator)
+        pulls = [
+            2 * self._weight(i) / len(embeddings) * (self.sources[i] - some.transpose(0, 1))
+            for i, some in enumerate(self.targets)
+        ]
+        each = [
+            torch.autograd.grad(embeddings, images, pull, retain_graph=True)[0] for pull in zip(*pulls, strict=True)
+        ]
+        return torch.stack(each)
+
+    def gaps(self, cloaked: Float[Tensor, "k n 3 h w"], power: int) -> Float[Tensor, "k n t"]:
+        """D(x, source) - D(x, target) for k versions of the n images and each of t targets, distances to the power."""
+        k, n = cloaked.shape[:2]
+        rows = torch.arange(n).repeat(k)
+        embeddings = self.scene[rows].embed(cloaked.flatten(0, 1))
+        gaps = []
+        for i, some in enumerate(embeddings):
+            seen = some.view(k, n, 1, -1)
+            own, others = ((seen - at).norm(dim=3) ** power for at in (self.sources[i][:, None], self.targets[i]))
+            gaps.append(self._weight(i) ** (power / 2) * (own - others))
+        return torch.stack(gaps).mean(0)
+
+    def _weight(self, i: int) -> float:
+        return 2 / apart(self.scene.surrogates[i]) ** 2
+
+
+def _gradient(objective: Objective, images: Images) -> Images:
+    images = images.detach().requires_grad_()
+    return torch.autograd.grad(objective(images).sum(), images)[0]
