@@ -1,11 +1,15 @@
+import io
 import os
 import pickle
 import struct
+from contextlib import suppress
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import save, save_file
 from torch import nn
 
 from faceveil.errors import WeightsError
@@ -131,8 +135,33 @@ def test_reads_a_torch7_network_in_the_order_of_its_layers(tmp_path):
     linear = layer("Linear", bias=torch.arange(2.0), weight=torch.arange(6.0).reshape(2, 3))
     inner = layer("Inception", modules={2: layer("ReLU"), 1: linear})
     norm = layer("SpatialBatchNormalization", weight=torch.ones(2), running_var=torch.full((2,), 3.0), eps=1e-5)
-    (tmp_path / "x").write_bytes(t7(layer("Sequential", modules={1: inner, 2: norm}, gradInput=torch.zeros(1))))
+    old = layer("SpatialBatchNormalization", running_std=torch.full((2,), 0.5), eps=1e-5)
+    modules = {1: inner, 2: norm, 3: old}
+    (tmp_path / "x").write_bytes(t7(layer("Sequential", modules=modules, gradInput=torch.zeros(1))))
     found = checkpoint.tensors(tmp_path / "x")
-    assert list(found) == ["1.1.weight", "1.1.bias", "2.weight", "2.running_var"]
+    assert list(found) == ["1.1.weight", "1.1.bias", "2.weight", "2.running_var", "3.running_var"]
     assert torch.equal(found["1.1.weight"], torch.arange(6.0).reshape(2, 3))
     assert found["2.running_var"].tolist() == [3.0, 3.0]
+    assert found["3.running_var"].tolist() == pytest.approx([4 - 1e-5, 4 - 1e-5])
+
+
+@pytest.mark.parametrize("content", [pickle.dumps([1, 2], 2), pickle.dumps({"a": 1}, 2)[:-2], b"\x01" * 8 + b"{}"])
+def test_other_things_in_a_known_container_are_one_plain_error(tmp_path, content):
+    (tmp_path / "x").write_bytes(content)
+    with pytest.raises(WeightsError, match="x holds no tensors"):
+        checkpoint.tensors(tmp_path / "x")
+
+
+@given(st.sampled_from(["safetensors", "mxnet", "torch7", "pytorch"]), st.integers(0), st.integers(0, 255))
+def test_a_changed_byte_or_a_missing_end_is_read_or_refused(tmp_path_factory, kind, at, byte):
+    stream = io.BytesIO()
+    torch.save(TENSORS, stream)
+    network = {"class": "nn.Linear", "weight": TENSORS["a.weight"]}
+    whole = {"safetensors": save(TENSORS), "mxnet": mxnet(TENSORS), "torch7": t7(network), "pytorch": stream.getvalue()}
+    data = bytearray(whole[kind])
+    data[at % len(data)] = byte
+    path = tmp_path_factory.mktemp("fuzz") / "x"
+    for content in (data, data[: at % len(data)]):
+        path.write_bytes(content)
+        with suppress(WeightsError):
+            checkpoint.tensors(path)

@@ -10,12 +10,28 @@ from typing import Any, NoReturn
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
 from faceveil.errors import WeightsError
-from faceveil.recognizers import torch7
+from faceveil.recognizers import mxnet, torch7
+
+# what readers and unpicklers raise over bytes that are not what they begin like
+BROKEN = (
+    *(
+        ArithmeticError,
+        AssertionError,
+        AttributeError,
+        EOFError,
+        LookupError,
+        MemoryError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ),
+    *(SafetensorError, pickle.UnpicklingError, struct.error),
+)
 
 Tensors = dict[str, Tensor]
 Rules = Iterable[tuple[str, str]]
@@ -30,11 +46,10 @@ def tensors(path: Path) -> Tensors:
     data = path.read_bytes()
     reader = next(reader for begins, reader in _CONTAINERS if re.match(begins, data, re.DOTALL))
     try:
-        found = reader(data)
-    except (ValueError, KeyError, EOFError, RuntimeError, struct.error, pickle.UnpicklingError) as error:
+        found = {name.removeprefix("module."): tensor.float() for name, tensor in reader(data).items()}
+    except BROKEN as error:
         raise WeightsError(f"{path} holds no tensors that can be read safely ({_line(error)})") from error
-    counted = ".num_batches_tracked"
-    return {name.removeprefix("module."): tensor.float() for name, tensor in found.items() if counted not in name}
+    return {name: tensor for name, tensor in found.items() if not name.endswith(".num_batches_tracked")}
 
 
 def rename(given: Mapping[str, Tensor], rules: Rules) -> Tensors:
@@ -103,38 +118,6 @@ def _pickled(data: bytes) -> Mapping[str, Tensor]:
     return {str(name): torch.from_numpy(np.array(array)) for name, array in arrays.items()}
 
 
-def _mxnet(data: bytes) -> Mapping[str, Tensor]:
-    """An MXNet NDArray list: float32 arrays, then their names, which say "arg:" or "aux:" first."""
-    at = 16
-
-    def number(kind: str) -> int:
-        nonlocal at
-        (value,) = struct.unpack_from(kind, data, at)
-        at += struct.calcsize(kind)
-        return int(value)
-
-    def array() -> NDArray[np.float32]:
-        nonlocal at
-        if (number("<I"), number("<i")) != (0xF993FAC9, 0):
-            raise ValueError("an array of another version, or a sparse one")
-        shape = [number("<q") for _ in range(number("<I"))]
-        if [number("<i") for _ in range(3)][2] != 0:
-            raise ValueError("an array that is not float32")
-        values = np.frombuffer(data, "<f4", int(np.prod(shape)), at)
-        at += values.nbytes
-        return values.reshape(shape)
-
-    def name() -> str:
-        nonlocal at
-        length = number("<Q")
-        at += length
-        return data[at - length : at].decode().split(":", 1)[1]
-
-    arrays = [array() for _ in range(number("<Q"))]
-    names = [name() for _ in range(number("<Q"))]
-    return {name: torch.from_numpy(values.copy()) for name, values in zip(names, arrays, strict=True)}
-
-
 def _unknown(data: bytes) -> NoReturn:
     raise ValueError("a format that is not known here")
 
@@ -146,7 +129,7 @@ def _line(error: Exception) -> str:
 _CONTAINERS: tuple[tuple[bytes, Callable[[bytes], Mapping[str, Tensor]]], ...] = (
     (rb".{8}\{", load_safetensors),
     (rb"PK", _pytorch),
-    (rb"\x12\x01\0{6}", _mxnet),
+    (rb"\x12\x01\0{6}", mxnet.arrays),
     (rb"\x80|\(", _pickled),
     (rb"\x04\0\0\0", torch7.layers),
     (rb"", _unknown),

@@ -20,10 +20,13 @@ def layers(data: bytes) -> dict[str, Tensor]:
     """The tensors of each layer of a saved network, in the order of use; a name is made of places and what it is.
 
     "14.1.2.1.weight" is the weight of the first layer in the second part of the first part of the fourteenth layer.
+    Files from before 2016 hold the inverse of a standard deviation, `running_std`, where later ones hold a variance.
     """
     found: dict[str, Tensor] = {}
 
     def visit(module: dict[Any, Any], path: str) -> None:
+        if isinstance(module.get("running_std"), Tensor):
+            module["running_var"] = module["running_std"] ** -2 - module["eps"]
         for name in ("weight", "bias", "running_mean", "running_var"):
             if isinstance(module.get(name), Tensor):
                 found[f"{path}{name}"] = module[name]
