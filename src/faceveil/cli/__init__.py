@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from faceveil import __version__
-from faceveil.cli import check, data, protect, weights
+from faceveil.cli import calibrate, check, data, protect, weights
 from faceveil.cli.report import FAILED, USAGE, fail
 from faceveil.errors import FaceveilError, SettingError
 
@@ -27,6 +27,7 @@ app = typer.Typer(
 )
 app.command("protect")(protect.command)
 app.command("check")(check.command)
+app.command("calibrate")(calibrate.calibrate)
 app.add_typer(weights.app, name="weights")
 app.add_typer(data.app, name="data")
 
