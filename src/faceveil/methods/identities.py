@@ -1,5 +1,6 @@
 """Whom a cloaked face is to be taken for: enrolled photos, or identities that belong to nobody."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -42,9 +43,9 @@ def virtual(recognizer: Recognizer, sources: Embeddings, count: int, seeds: Sequ
     directions = torch.stack(drawn).to(sources)
     if recognizer.card.embedding.normalized:
         return F.normalize(directions, dim=2)
-    return sources[:, None] + apart(recognizer) / sources.shape[1] ** 0.5 * directions
+    return sources[:, None] + apart(recognizer) / math.sqrt(sources.shape[1]) * directions
 
 
 def apart(recognizer: Recognizer) -> float:
     """About how far apart strangers lie: at right angles on the unit sphere, else one and a half thresholds."""
-    return 2**0.5 if recognizer.card.embedding.normalized else 1.5 * recognizer.threshold
+    return math.sqrt(2) if recognizer.card.embedding.normalized else 1.5 * recognizer.threshold
