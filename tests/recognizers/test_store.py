@@ -109,6 +109,13 @@ def test_the_list_tells_what_is_here():
     assert "Apache-2.0" in run("list").stdout
 
 
+def test_the_markdown_table_has_a_full_row_for_each_recognizer():
+    lines = run("list", "--markdown").stdout.splitlines()
+    assert len(lines) == len(card.names()) + 2
+    assert {line.count("|") for line in lines} == {10}
+    assert "untested with real weights here" in next(line for line in lines if "`arcface-r50`" in line)
+
+
 @pytest.mark.zoo
 def test_pulling_and_verifying_by_command(shared):
     assert run("pull", NAME).stdout == f"{NAME}: cache\n"
