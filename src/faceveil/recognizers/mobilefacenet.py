@@ -80,13 +80,15 @@ def build(
     return MobileFaceNet(height, width, size, activation, pointwise)
 
 
-PARTS = {"conv": "conv", "bn": "norm", "prelu": "act"}
-
 # Xiaoccer/MobileFaceNet_Pytorch
 XIAOCCER = (
-    *((rf"^{theirs}\.", f"{ours}.") for theirs, ours in {"conv1": "stem", "dw_conv1": "dw", "conv2": "sep"}.items()),
-    *((rf"^{theirs}\.", f"{ours}.") for theirs, ours in {"linear7": "gdc", "linear1": "fc"}.items()),
-    *((rf"^(stem|dw|sep|gdc|fc)\.{theirs}\.", rf"\1.{ours}.") for theirs, ours in PARTS.items()),
+    (r"^conv1\.", "stem."),
+    (r"^dw_conv1\.", "dw."),
+    (r"^conv2\.", "sep."),
+    (r"^linear7\.", "gdc."),
+    (r"^linear1\.", "fc."),
+    (r"\.bn\.", ".norm."),
+    (r"\.prelu\.", ".act."),
     *(
         (rf"^blocks\.(\d+)\.conv\.{i}\.", rf"blocks.\1.{layer}.{part}.")
         for i, (layer, part) in enumerate((x, y) for x in ("expand", "dw", "project") for y in ("conv", "norm", "act"))
@@ -97,8 +99,10 @@ XIAOCCER = (
 FOAMLIU = (
     (r"^bn\.", "fc.norm."),
     (r"^conv3\.", "fc.conv."),
-    *((rf"^{theirs}\.0\.", f"{ours}.conv.") for theirs, ours in {"conv1": "stem", "conv2": "sep"}.items()),
-    *((rf"^{theirs}\.1\.", f"{ours}.norm.") for theirs, ours in {"conv1": "stem", "conv2": "sep"}.items()),
+    (r"^conv1\.0\.", "stem.conv."),
+    (r"^conv1\.1\.", "stem.norm."),
+    (r"^conv2\.0\.", "sep.conv."),
+    (r"^conv2\.1\.", "sep.norm."),
     (r"^dw_conv\.depthwise\.", "dw.conv."),
     (r"^dw_conv\.bn1\.", "dw.norm."),
     (r"^dw_conv\.pointwise\.", "pw.0.conv."),
