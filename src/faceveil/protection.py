@@ -23,7 +23,8 @@ from faceveil.photo import MAX_PIXELS, Photo, remove_leftovers
 from faceveil.proof import FaceProof, Sighting, embed, landmarks_of, prove
 from faceveil.types import Pixels
 
-TOGETHER = 8  # photos that are cloaked together
+TOGETHER = 8  # photos that are cloaked together, unless their files have more than
+BYTES = 24_000_000
 
 
 @dataclass(frozen=True)
@@ -213,13 +214,28 @@ class _Work:
 def _read_ahead(pool: ThreadPoolExecutor, jobs: Sequence[Job], writing: Writing) -> Iterator[list[_Work]]:
     """Groups of jobs whose photos are read, or being read; always one group further than the last one given."""
     ahead: list[_Work] = []
-    for i in range(0, len(jobs), TOGETHER):
-        group = [_Work(job, pool.submit(_read, job, writing)) for job in jobs[i : i + TOGETHER]]
+    for jobs_together in _groups(jobs):
+        group = [_Work(job, pool.submit(_read, job, writing)) for job in jobs_together]
         if ahead:
             yield ahead
         ahead = group
     if ahead:
         yield ahead
+
+
+def _groups(jobs: Sequence[Job]) -> Iterator[list[Job]]:
+    """Jobs in their order, so many together that their photos fit into memory."""
+    group: list[Job] = []
+    size = 0
+    for job in jobs:
+        own = job.source.stat().st_size if job.source.is_file() else 0
+        if group and (len(group) == TOGETHER or size + own > BYTES):
+            yield group
+            group, size = [], 0
+        group.append(job)
+        size += own
+    if group:
+        yield group
 
 
 def _read(job: Job, writing: Writing) -> Photo | None:
