@@ -4,19 +4,18 @@ A file is looked for in the installed package that brings it, then by name and h
 variable FACEVEIL_MIRROR names, then among the downloads in the user's cache (FACEVEIL_CACHE overrides where that is).
 """
 
+import functools
 import hashlib
 import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from http.client import HTTPException
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.request import Request, urlopen
 
-from platformdirs import user_cache_dir
-
+from faceveil import cache
 from faceveil.errors import WeightsError
 
 UNPUBLISHED = "unpublished"  # stands for a hash that nobody published: it is recorded when a user adds the file
@@ -39,7 +38,7 @@ class File:
 
 def folder() -> Path:
     """Where weights are kept: the user's cache, or the folder that FACEVEIL_CACHE names."""
-    return Path(os.environ.get("FACEVEIL_CACHE") or user_cache_dir("faceveil")) / "weights"
+    return cache.folder() / "weights"
 
 
 def locate(file: File) -> Path | None:
@@ -75,7 +74,7 @@ def download(file: File, progress: Progress = lambda done, total: None) -> Path:
     return part.replace(path)
 
 
-@cache
+@functools.cache
 def _digest(path: Path, size: int, changed: int) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

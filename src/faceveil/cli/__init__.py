@@ -6,30 +6,44 @@ Exit codes: 0 all is well; 1 some photos failed, or someone is still recognized;
 import os
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from faceveil import __version__
-from faceveil.cli import calibrate, check, data, protect, weights
 from faceveil.cli.report import FAILED, USAGE, fail
 from faceveil.errors import FaceveilError, SettingError
 
 # two PyTorch threads that wait actively slow each other down many times on a busy machine
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+COMMANDS = ("protect", "check", "weights", "data", "calibrate")
+
+
+class Commands(TyperGroup):
+    """Commands that are imported when they are used: a shell's completion need not wait for PyTorch."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return None
+        command = typer.main.get_command(import_module(f"faceveil.cli.{cmd_name}").app)
+        command.name = cmd_name
+        return command
+
+
 app = typer.Typer(
     name="faceveil",
+    cls=Commands,
     help="Cloaks the faces in your photos so that face recognition cannot tell who you are, and proves it.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-app.command("protect")(protect.command)
-app.command("check")(check.command)
-app.command("calibrate")(calibrate.calibrate)
-app.add_typer(weights.app, name="weights")
-app.add_typer(data.app, name="data")
 
 
 def _version(wanted: bool | None) -> None:

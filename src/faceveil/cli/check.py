@@ -13,8 +13,11 @@ from faceveil.cli.report import FAILED, fail, show_json
 if TYPE_CHECKING:
     from faceveil.checking import Check
 
+app = typer.Typer()
 
-def command(
+
+@app.command()
+def check(
     cloaked: Annotated[Path, typer.Argument(help="A cloaked photo; its largest face is measured.", show_default=False)],
     against: Annotated[
         list[Path], typer.Option(help="Clear photos of the same person, or a folder of them.", show_default=False)
@@ -37,8 +40,7 @@ def command(
 
         faceveil check me-cloaked.jpg --against my-other-photos/ --gallery friends/
     """
-    from faceveil import recognizers
-    from faceveil.checking import check
+    from faceveil import checking, recognizers
     from faceveil.device import choose
     from faceveil.faces.detect import Detector
     from faceveil.jobs import photos_in
@@ -50,7 +52,7 @@ def command(
     people: dict[str, list[Path]] = {}
     for photo in photos_in(gallery) if gallery else ():
         people.setdefault(photo.stem if photo.parent == gallery else str(photo.parent), []).append(photo)
-    found = check(Detector(on), judges, Photo.open(cloaked), own, people)
+    found = checking.check(Detector(on), judges, Photo.open(cloaked), own, people)
     for reason in found.left_out:
         fail(reason)
     if as_json:

@@ -15,6 +15,8 @@ from faceveil.errors import PhotoError, SettingError
 if TYPE_CHECKING:
     from faceveil.protection import Outcome
 
+app = typer.Typer()
+
 
 class Strength(StrEnum):
     """Presets of epsilon: 4, 8 and 12 levels."""
@@ -24,7 +26,8 @@ class Strength(StrEnum):
     strong = "strong"
 
 
-def command(
+@app.command()
+def protect(
     photos: Annotated[list[Path], typer.Argument(help="Photos, or folders of photos.", show_default=False)],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write into this folder, keeping names and folders.")

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from faceveil import cache
 from faceveil.datasets.base import Dataset
 from faceveil.datasets.cfp import CFP
 from faceveil.datasets.faces import Faces
 from faceveil.datasets.folders import Distractors, Folders
 from faceveil.datasets.lfw import LFW
 from faceveil.datasets.pack import Pack
-from faceveil.datasets.store import cache
 from faceveil.errors import SettingError
 from faceveil.photo.files import publish
 
@@ -74,7 +74,7 @@ def find(name: str) -> Entry | None:
 
 
 def _folder() -> Path:
-    return cache() / "datasets"
+    return cache.folder() / "datasets"
 
 
 def open(where: str | Path, layout: str | None = None) -> Dataset:

@@ -13,9 +13,10 @@ from jaxtyping import UInt8
 from numpy import ndarray
 from torch import Tensor
 
+from faceveil import cache
 from faceveil.datasets.base import Dataset, Sample
 from faceveil.datasets.faces import Faces
-from faceveil.datasets.store import Journal, Rows, alone, cache
+from faceveil.datasets.store import Journal, Rows, alone
 from faceveil.errors import PhotoError
 from faceveil.faces import templates
 from faceveil.faces.align import align
@@ -49,7 +50,7 @@ def prepare(
     Raises `SettingError` for an unknown template, and while another process fills the same folder.
     """
     find, source = (_whole, "aligned") if dataset.aligned else _named(detector or Detector())
-    kept = (folder or cache() / f"faces-{VERSION}") / source
+    kept = (folder or cache.folder() / f"faces-{VERSION}") / source
     samples = tuple(dataset)
     points = templates.template(template, *size)
     label = f"{template}-{size[0]}x{size[1]}-{hashlib.sha256(points.numpy().tobytes()).hexdigest()[:8]}"

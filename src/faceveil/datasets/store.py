@@ -11,16 +11,10 @@ import numpy as np
 from filelock import FileLock, Timeout
 from jaxtyping import UInt8
 from numpy import ndarray
-from platformdirs import user_cache_dir
 
 from faceveil.errors import SettingError
 
 DIGEST = 64  # hexadecimal digits of a sha256
-
-
-def cache() -> Path:
-    """The folder for everything that can be made again: `FACEVEIL_CACHE`, or else the system's own place."""
-    return Path(os.environ.get("FACEVEIL_CACHE") or user_cache_dir("faceveil"))
 
 
 @contextmanager
