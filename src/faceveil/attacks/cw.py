@@ -41,12 +41,13 @@ class CarliniWagner:
 
     def _walk(self, images: Images, objective: Objective, mark: float, constant: PerImage) -> tuple[Images, PerImage]:
         """With those constants, the nearest images that are good enough, and their squared distance (else infinite)."""
-        place = _tanh_space(images).requires_grad_()
+        place = torch.atanh((2 * images - 1) * (1 - 1e-6)).requires_grad_()
+        start = _from_tanh(place.detach())
         optimizer = torch.optim.Adam([place], self.step_size)
         best, least = images.clone(), images.new_full((len(images),), torch.inf)
         for _ in range(self.steps):
-            cloaked = (place.tanh() + 1) / 2
-            size = (cloaked - images).square().sum((1, 2, 3))
+            cloaked = _from_tanh(place)
+            size = (cloaked - start).square().sum((1, 2, 3))
             loss = objective(cloaked)
             better = (loss <= mark) & (size < least)
             best = torch.where(better[:, None, None, None], cloaked, best).detach()
@@ -57,5 +58,5 @@ class CarliniWagner:
         return best, least
 
 
-def _tanh_space(images: Images) -> Tensor:
-    return torch.atanh((2 * images - 1) * (1 - 1e-6))
+def _from_tanh(place: Tensor) -> Images:
+    return (place.tanh() + 1) / 2
