@@ -36,8 +36,8 @@ def candidates(
 def virtual(recognizer: Recognizer, sources: Embeddings, count: int, seeds: Sequence[int]) -> Candidates:
     """Embeddings [n, count, d] that belong to nobody: about as far from each source as strangers, in random directions.
 
-    Random directions are far from every real person, too, since embeddings have many dimensions. Each image has its
-    own, from its seed, so that cloaked photos of one person do not meet at one new identity.
+    Random directions are no nearer to real people than strangers are, as embeddings have many dimensions. Each image
+    has its own, from its seed, so that cloaked photos of one person do not meet at one new identity.
     """
     drawn = [torch.randn(count, sources.shape[1], generator=Generator().manual_seed(seed)) for seed in seeds]
     directions = torch.stack(drawn).to(sources)
