@@ -25,8 +25,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--steps", type=int, default=10)
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     recognizer = recognizers.load("dlib")
@@ -35,6 +35,7 @@ def main() -> None:
     regions = [Region.around(landmarks_of(face) + i / 7, photo) for i in range(arguments.batch)]
     # no face is ever done, so that every step has the whole batch; checks for being done are part of the time
     veil = Veil((recognizer,), steps=arguments.steps, margin=100.0, batch=arguments.batch)
+    recognizer.network.to(memory_format=torch.contiguous_format)  # as PyTorch lays it out by default
     images = torch.rand(arguments.batch, 3, *recognizer.size)
 
     def bare() -> None:

@@ -1,8 +1,9 @@
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from faceveil.recognizers.layers import PReLU, narrow
+from faceveil.recognizers.layers import PReLU, Stem, narrow
 
 
 def test_prelu_and_its_gradients_are_pytorchs():
@@ -28,3 +29,13 @@ def test_narrow_keeps_only_strided_depthwise_convolutions_wide():
     assert found.dtype == torch.bfloat16
     assert F.cosine_similarity(found.float().flatten(), expected.flatten(), dim=0) > 0.999
     assert [p.dtype for p in network.parameters() if p.ndim == 4] == [torch.bfloat16, torch.float32, torch.bfloat16]
+
+
+@pytest.mark.parametrize(
+    ("kernel", "padding", "side"), [(7, 0, 150), (3, 0, 160), (3, 1, 112), (7, 3, 224), (3, 1, 97)]
+)
+def test_a_stem_over_blocks_computes_what_its_convolution_does(kernel, padding, side):
+    torch.manual_seed(0)
+    layer = nn.Conv2d(3, 8, kernel, stride=2, padding=padding).requires_grad_(False)
+    images = torch.rand(2, 3, side, side - 6)
+    assert torch.allclose(Stem(layer)(images), layer(images), atol=1e-5)

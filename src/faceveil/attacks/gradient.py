@@ -70,19 +70,21 @@ class GradientAttack:
         cloaked = budget.start(images, generator) if self.random_start else images
         memories = [torch.zeros_like(images) for _ in self.transforms]
         pace = images.new_zeros(len(images)) if stop is None else stop.start(cloaked)
+        project = budget.around(images)
         for step in range(self.steps):
             gradient = self._gradient(cloaked, objective, generator)
             around = Surroundings(partial(self._near, cloaked, objective, generator), generator)
             for i, transform in enumerate(self.transforms):
                 gradient, memories[i] = transform(gradient, memories[i], around)
-            cloaked = budget.project(cloaked + budget.step(gradient, self.step_size), images)
-            if stop is not None and (step + 1) % stop.every == 0:
+            cloaked = project(cloaked + budget.step(gradient, self.step_size))
+            if stop is not None and (step + 1) % stop.every == 0 and step + 1 < self.steps:
                 done, pace = stop(cloaked, pace)
                 if done.any():
                     finished[active[done]] = cloaked[done]
                     active, cloaked, images, pace = active[~done], cloaked[~done], images[~done], pace[~done]
                     objective, budget, stop = objective[~done], budget[~done], stop[~done]
                     memories = [memory[~done] for memory in memories]
+                    project = budget.around(images)
                 if not len(active):
                     break
         finished[active] = cloaked

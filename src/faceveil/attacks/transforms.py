@@ -34,8 +34,8 @@ class Momentum(GradientTransform):
     decay: float = 1.0
 
     def __call__(self, gradient: Images, memory: Tensor, surroundings: Surroundings) -> tuple[Images, Tensor]:
-        magnitude = gradient.abs().mean((1, 2, 3), keepdim=True).clamp(min=1e-12)
-        memory = self.decay * memory + gradient / magnitude
+        total = torch.linalg.vector_norm(gradient, 1, (1, 2, 3), keepdim=True).clamp(min=1e-12)
+        memory = torch.addcdiv(self.decay * memory, gradient, total, value=gradient[0].numel())
         return memory, memory
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
+from torch import Tensor
 
 from faceveil.attacks.budget import Linf
 from faceveil.attacks.gradient import GradientAttack, Stop
@@ -71,9 +72,10 @@ class Veil(Method):
                 dodging = Dodging(guide, guide(alignment(images)))
             terms.append(1 / len(self.guides) * dodging.through(Alignment(matrices, guide.size, self.jitter)))
             plain.append(dodging.through(alignment))
+        windows = _windows(share)
         gray = Gray(torch.tensor([region.gray for region in regions], device=device))
-        objective = _stored(Sum(tuple(terms)), OneOf((JPEG(60, 95), Rounding())), gray)
-        stop = Stop(_stored(Largest(tuple(plain)), JPEG(75, 75), gray), -self.margin, every=10)
+        objective = _stored(Sum(tuple(terms)), OneOf((JPEG(60, 95, windows), Rounding())), gray)
+        stop = Stop(_stored(Largest(tuple(plain)), JPEG(75, 75, windows), gray), -self.margin, every=10)
         return attack(images, objective, stop)
 
 
@@ -81,3 +83,12 @@ def _stored(objective: Objective, storage: OneOf | JPEG, gray: Gray) -> Objectiv
     """The objective, seeing what comes out of storage; gray photos are stored gray."""
     seen = objective.through(storage)
     return seen.through(gray) if gray.flags.any() else seen
+
+
+def _windows(share: Tensor) -> Tensor:
+    """The windows [n, 4] (top, bottom, left, right) that hold all that may change."""
+    found = []
+    for image in share[:, 0] > 0:
+        rows, columns = image.any(1).nonzero(), image.any(0).nonzero()
+        found.append([int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1])
+    return torch.tensor(found)

@@ -5,15 +5,16 @@ generator alone, so that the same seed gives the same cloak. Without a generator
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from jaxtyping import Int64
 from torch import Generator, Tensor
 
 from faceveil.faces.align import compose, warp_smoothly
-from faceveil.objectives.base import View
+from faceveil.objectives.base import View, chosen_view
 from faceveil.photo import jpeg
 from faceveil.types import Aligned, Images, Matrices
 
@@ -74,19 +75,32 @@ class Rounding:
 
 @dataclass(frozen=True)
 class JPEG:
-    """Stored as JPEG by the real codec, of a quality drawn between two; the gradient passes as if it were not."""
+    """Stored as JPEG by the real codec, of a quality drawn between two; the gradient passes as if it were not.
+
+    With `windows` [n, 4] (top, bottom, left, right; whole pixels) only that part of each image is, the part that is
+    cloaked: the codec takes its time.
+    """
 
     lowest: int = 60
     highest: int = 95
+    windows: Int64[Tensor, "n 4"] | None = None
 
     def __call__(self, images: Images, generator: Generator | None = None) -> Images:
         quality = self.lowest
         if generator is not None:
             quality = int(torch.randint(self.lowest, self.highest + 1, (), generator=generator))
-        plain = images.detach()
-        pixels = (255 * plain).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-        stored = np.stack([jpeg(image, quality) for image in pixels])
-        return images + (torch.from_numpy(stored).to(plain.device).permute(0, 3, 1, 2) / 255 - plain)
+        height, width = images.shape[2:]
+        windows = [[0, height, 0, width]] * len(images) if self.windows is None else self.windows.tolist()
+        change = torch.zeros_like(images)
+        for image, (top, bottom, left, right), into in zip(images.detach(), windows, change, strict=True):
+            part = image[:, top:bottom, left:right]
+            pixels = (255 * part).round().byte().permute(1, 2, 0).cpu().numpy()
+            stored = torch.from_numpy(jpeg(pixels, quality)).to(images.device).permute(2, 0, 1)
+            into[:, top:bottom, left:right] = stored / 255 - part
+        return images + change
+
+    def __getitem__(self, chosen: Tensor) -> "JPEG":
+        return self if self.windows is None else replace(self, windows=self.windows[chosen.to(self.windows.device)])
 
 
 @dataclass(frozen=True)
@@ -114,3 +128,6 @@ class OneOf:
     def __call__(self, images: Images, generator: Generator | None = None) -> Aligned:
         drawn = 0 if generator is None else int(torch.randint(len(self.views), (), generator=generator))
         return self.views[drawn](images, generator)
+
+    def __getitem__(self, chosen: Tensor) -> "OneOf":
+        return OneOf(tuple(chosen_view(view, chosen) for view in self.views))
