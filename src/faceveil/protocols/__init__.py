@@ -1,0 +1,1 @@
+"""Protocols: published measurements, as functions of embeddings and of whom they show."""
