@@ -74,7 +74,7 @@ class Veil(Method):
             plain.append(dodging.through(alignment))
         windows = _windows(share)
         gray = Gray(torch.tensor([region.gray for region in regions], device=device))
-        objective = _stored(Sum(tuple(terms)), OneOf((JPEG(60, 95, windows), Rounding())), gray)
+        objective = _stored(Sum(tuple(terms)), OneOf((JPEG(60, 95, windows), Rounding(), Rounding())), gray)
         stop = Stop(_stored(Largest(tuple(plain)), JPEG(75, 75, windows), gray), -self.margin, every=10)
         return attack(images, objective, stop)
 
