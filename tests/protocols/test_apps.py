@@ -104,11 +104,12 @@ def test_a_program_without_a_preview_sees_the_photo_itself():
 
 
 def test_rules_can_be_fitted_to_another_recognizer():
-    embeddings, _ = album()
+    embeddings = 1.4 * album()[0]  # dlib's are about that long
     away = torch.cdist(embeddings, embeddings).numpy()
-    fitted = app("immich").scaled(0.5)
+    fitted = app("photoprism-2026-sface").scaled(1.128 / 0.78 / 2)
     assert (fitted.match(embeddings, embeddings) == (away <= 0.5)).all()
-    assert (fitted.people(embeddings) == Immich(0.5, 3)(embeddings)).all()
+    half = PhotoPrism(0.5, 5, 0.6 / 0.78 / 2, 0.35 / 0.78 / 2, percentile=95, margin=0.01 / 0.78 / 2)
+    assert (fitted.people(embeddings) == half(embeddings)).all()
 
 
 def test_dlibs_embeddings_keep_their_length():

@@ -118,23 +118,25 @@ class PhotoPrism:
 
 @dataclass(frozen=True)
 class App:
-    """A program's rules: what it looks at, with what, and below which distance two faces are one person.
+    """A program's rules: what it looks at, with what, and up to which distance two faces are one person.
 
-    `recognizer` and `detector` name what it runs; its threshold is one of that recognizer. `scaled` fits the rules to
-    another's embeddings. Where it has no `clusterer` it compares faces with known ones only.
+    `recognizer` and `detector` name what it runs. `threshold` is its own, and `usual` the distance at which
+    verification with that recognizer draws the line: `scaled` fits the rules to another's. Where there is no
+    `clusterer` it compares faces with known ones only.
     """
 
     recognizer: str
     detector: str
     threshold: float
+    usual: float
     clusterer: Clusterer | None = None
     preview: Callable[[Pixels], Pixels] = np.copy
     normalized: bool = True
     scale: float = 1.0
 
     def scaled(self, threshold: float) -> "App":
-        """The same rules, every distance in proportion, for a recognizer whose own threshold this is."""
-        return replace(self, scale=self.threshold / threshold)
+        """The same rules for the embeddings of a recognizer with this threshold, every distance in proportion."""
+        return replace(self, scale=self.usual / threshold, normalized=False)
 
     def match(self, embeddings: Embeddings, others: Float[Tensor, "m d"]) -> Bool[ndarray, "n m"]:
         """Which of these faces are taken for the same person as which of the others."""
@@ -160,26 +162,31 @@ def _cosine(distance: float) -> float:
     return math.sqrt(2 * distance)
 
 
-def _photoprism_2026(recognizer: str, distance: float, radius: float, match: float) -> App:
+# Where verification draws the line: OpenCV's for SFace, deepface's for VGG-Face, buffalo_l and ArcFace, our own card's
+# for FaceNet (at FAR 1e-3)
+_SFACE, _VGG, _BUFFALO, _ARCFACE, _FACENET = 1.128, _cosine(0.68), _cosine(0.55), _cosine(0.68), 0.9436
+
+
+def _photoprism_2026(recognizer: str, usual: float, distance: float, radius: float, match: float) -> App:
     rules = PhotoPrism(distance, core=5, radius=radius, match=match, percentile=95, margin=0.01)
-    return App(recognizer, "YuNet", distance, rules, Preview(720, 83))
+    return App(recognizer, "YuNet", distance, usual, rules, Preview(720, 83))
 
 
 APPS: Mapping[str, App] = {
-    "immich": App("buffalo_l (ResNet-50)", "SCRFD-10G, 0.7", _cosine(0.5), Immich(_cosine(0.5), 3), Preview(1440, 80)),
-    "photoprism-2024": App("FaceNet", "Pigo", 0.64, PhotoPrism(0.64, 4, radius=0.35, match=0.46), Preview(1280, 83)),
-    "photoprism-2026-sface": _photoprism_2026("SFace", 0.78, 0.60, 0.35),
-    "photoprism-2026-facenet": _photoprism_2026("FaceNet", 0.64, 0.42, 0.40),
-    "photoprism-2026-auraface": _photoprism_2026("AuraFace (ArcFace ResNet-100)", 0.98, 0.76, 0.35),
-    "photoprism-2026-arcface": _photoprism_2026("ArcFace ResNet-50", 1.07, 0.67, 0.55),
-    "photoprism-2026-mobilefacenet": _photoprism_2026("ArcFace MobileFaceNet", 1.03, 0.64, 0.49),
-    # its threshold is the longest edge within a cluster that later versions allow
-    "nextcloud": App("dlib's, 128-d", "face-api", 0.5, HDBSCAN(core=4, least=6), Preview(1024, 80), normalized=False),
-    "face_recognition": App("dlib", "dlib HOG", 0.6, normalized=False),
-    "deepface-default": App("VGG-Face", "OpenCV Haar", _cosine(0.68)),
-    "opencv-sface": App("SFace", "YuNet, 0.9", 1.128),
+    "immich": App("buffalo_l", "SCRFD-10G", _cosine(0.5), _BUFFALO, Immich(_cosine(0.5), 3), Preview(1440, 80)),
+    "photoprism-2024": App("FaceNet", "Pigo", 0.64, _FACENET, PhotoPrism(0.64, 4, 0.35, 0.46), Preview(1280, 83)),
+    "photoprism-2026-sface": _photoprism_2026("SFace", _SFACE, 0.78, 0.60, 0.35),
+    "photoprism-2026-facenet": _photoprism_2026("FaceNet", _FACENET, 0.64, 0.42, 0.40),
+    "photoprism-2026-auraface": _photoprism_2026("AuraFace", _ARCFACE, 0.98, 0.76, 0.35),
+    "photoprism-2026-arcface": _photoprism_2026("buffalo_l", _BUFFALO, 1.07, 0.67, 0.55),
+    "photoprism-2026-mobilefacenet": _photoprism_2026("buffalo_s", _BUFFALO, 1.03, 0.64, 0.49),
+    # compares no two faces: its threshold is the longest edge within a cluster that later versions allow
+    "nextcloud": App("face-api", "face-api", 0.5, 0.6, HDBSCAN(4, 6), Preview(1024, 80), normalized=False),
+    "face_recognition": App("dlib", "dlib HOG", 0.6, 0.6, normalized=False),
+    "deepface-default": App("VGG-Face", "OpenCV Haar", _VGG, _VGG),
+    "opencv-sface": App("SFace", "YuNet", _SFACE, _SFACE),
     # that two photos make a cluster is our reading
-    "insightface": App("buffalo_l (ResNet-50)", "SCRFD-10G", _cosine(1 - 0.48), DBSCAN(_cosine(1 - 0.48), 2)),
+    "insightface": App("buffalo_l", "SCRFD-10G", _cosine(1 - 0.48), _BUFFALO, DBSCAN(_cosine(1 - 0.48), 2)),
 }
 """The programs, by the names under which `faceveil check --as` knows them."""
 
