@@ -97,7 +97,7 @@ class GradientAttack:
         images = images.detach().requires_grad_()
         seen = [objective.through(view) for view in self.views] or [objective]
         gradients = [torch.autograd.grad(each(images, generator).sum(), images)[0] for each in seen]
-        return sum(gradients[1:], gradients[0]) / len(gradients)
+        return gradients[0] if len(gradients) == 1 else torch.stack(gradients).mean(0)
 
 
 def fgsm(budget: Ball) -> GradientAttack:
