@@ -2,13 +2,11 @@
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any
-
-import torch
 
 from faceveil import recognizers
 from faceveil.device import choose
@@ -16,12 +14,13 @@ from faceveil.errors import FaceveilError, NoFaceError, SettingError
 from faceveil.faces.detect import Detector, Face
 from faceveil.faces.region import Region
 from faceveil.jobs import Job
-from faceveil.methods.base import Method
-from faceveil.methods.veil import STRENGTHS, Veil
+from faceveil.methods import build
 from faceveil.objectives.feature import distance
 from faceveil.photo import MAX_PIXELS, Photo, remove_leftovers
 from faceveil.proof import FaceProof, Sighting, embed, landmarks_of, prove
-from faceveil.types import Pixels
+from faceveil.recognizers import card as cards
+from faceveil.recognizers import store
+from faceveil.types import Embeddings, Pixels
 
 TOGETHER = 8  # photos that are cloaked together, unless their files have more than
 BYTES = 24_000_000
@@ -61,19 +60,34 @@ class Protector:
 
     def __init__(
         self,
-        epsilon: float = STRENGTHS["balanced"],
+        method: str = "veil",
+        epsilon: float | None = None,
         surrogates: Sequence[str] = ("dlib",),
-        judges: Sequence[str] = ("dlib",),
+        judges: Sequence[str] | None = None,
+        targets: Sequence[Photo] = (),
+        settings: Mapping[str, Any] | None = None,
         choice: Choice | None = None,
         device: str = "auto",
         seed: int = 0,
     ) -> None:
+        """Load what a method of `METHODS` needs; `epsilon` and `settings` are its own, the paper's where not given.
+
+        Cloaks are made against the `surrogates`; the `judges` measure them, too: all recognizers on this machine unless
+        they are named. `targets` are photos of people as whom a method may disguise a face.
+        """
         self.device = choose(device)
+        if judges is None:
+            judges = [name for name in recognizers.names() if store.installed(cards.read(name))]
         loaded = {name: recognizers.load(name, self.device) for name in dict.fromkeys([*surrogates, *judges])}
         self.detector = Detector(self.device)
         self.surrogates = tuple(loaded[name] for name in surrogates)
-        self.judges = tuple(loaded[name] for name in judges)
-        self.method: Method = Veil(self.surrogates, epsilon, seed=seed)
+        self.judges = tuple(loaded.values())
+        own = {"seed": seed, **(settings or {})}
+        if epsilon is not None:
+            own["epsilon"] = epsilon
+        if targets:
+            own["targets"] = self._targets(targets)
+        self.method = build(method, self.surrogates, own)
         self.choice = choice or Choice()
         self._wanted = self._person(self.choice.only_like) if self.choice.only_like else None
 
@@ -117,13 +131,21 @@ class Protector:
         names = [surrogate.name for surrogate in self.surrogates]
         return tuple(prove(self.detector, self.judges, names, clear.pixels, shared.pixels, faces))
 
-    def _person(self, photo: Photo) -> torch.Tensor:
+    def _person(self, photo: Photo) -> Embeddings:
         faces = self.detector([photo.pixels])[0]
         if not faces:
             raise NoFaceError("the photo of the person to look for shows no face; give a clear one")
         return self._embed(photo.pixels, faces[:1])
 
-    def _embed(self, pixels: Pixels, faces: Sequence[Face]) -> torch.Tensor:
+    def _targets(self, photos: Sequence[Photo]) -> tuple[Embeddings, ...]:
+        """For each surrogate, the embeddings of the largest face of each photo that shows one."""
+        found = [(photo, self.detector([photo.pixels])[0][:1]) for photo in photos]
+        sightings = [Sighting(photo.pixels, landmarks_of(face), True) for photo, faces in found for face in faces]
+        if not sightings:
+            raise NoFaceError("no photo of a target shows a face; give others")
+        return tuple(embed(surrogate, sightings) for surrogate in self.surrogates)
+
+    def _embed(self, pixels: Pixels, faces: Sequence[Face]) -> Embeddings:
         return embed(self.surrogates[0], [Sighting(pixels, landmarks_of(face), True) for face in faces])
 
 

@@ -95,6 +95,9 @@ def test_walks_folders_keeps_the_tree_and_survives_bad_files(tmp_path, capfd):
         (["{me}", "--faces", "big"], "all, largest"),
         (["{me}", "--format", "gif"], "gif"),
         (["{me}", "--surrogate", "nobody"], "nobody"),
+        (["{me}", "--method", "magic"], "tip-im"),
+        (["{me}", "--method", "cilloni", "--epsilon", "4"], "has no setting"),
+        (["{me}", "--epsilon", "0"], "epsilon"),
         (["{me}", "--device", "abacus"], "abacus"),
         (["{folder}"], "-o OUT"),
         (["{me}", "-o", "{folder}"], "become itself"),
@@ -152,3 +155,19 @@ def test_a_killed_run_goes_on_to_the_same_files(tmp_path):
         process.wait()
     subprocess.run([*command, tmp_path / "killed"], check=True, env=environment, capture_output=True)
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("method", [["cilloni", "--select", "farthest"], ["bim"], ["illc"], ["tip-im", "--gamma", "1"]])
+def test_published_methods_cloak_inside_the_photo(me, method):
+    assert run(me, "--method", *method) in (0, 1)  # whether it suffices is the method's matter
+    change = np.abs(Photo.open(me.with_name("me-cloaked.jpg")).pixels.astype(int) - Photo.open(me).pixels)
+    assert change.max() > 2
+
+
+def test_targets_are_people_in_photos(me, tmp_path, capfd):
+    Photo.from_array(landscape()).save(tmp_path / "nobody/sea.png")
+    Photo.from_array(np.ascontiguousarray(portrait()[:, ::-1])).save(tmp_path / "people/her.png")
+    assert run(me, "--method", "tip-im", "--targets", tmp_path / "nobody") == 1
+    assert "target" in capfd.readouterr().err
+    assert run(me, "--method", "tip-im", "--targets", tmp_path / "people") in (0, 1)
+    assert me.with_name("me-cloaked.jpg").exists()

@@ -32,11 +32,27 @@ def protect(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write into this folder, keeping names and folders.")
     ] = None,
-    strength: Annotated[Strength, typer.Option(help="How much may change: 4, 8 or 12 levels of 255.")] = (
-        Strength.balanced
-    ),
+    strength: Annotated[
+        Strength | None,
+        typer.Option(help="How much may change: 4, 8 or 12 levels of 255.", show_default="balanced"),
+    ] = None,
     epsilon: Annotated[
         float | None, typer.Option(help="The same as a number of levels; overrules --strength.", show_default=False)
+    ] = None,
+    method: Annotated[str, typer.Option(help="veil, or a published method: cilloni, bim, illc, tip-im.")] = "veil",
+    select: Annotated[
+        str | None,
+        typer.Option(help="cilloni: none, farthest, random, random+farthest or similar.", show_default=False),
+    ] = None,
+    gamma: Annotated[
+        float | None, typer.Option(help="tip-im: the weight of naturalness, 0 to 3.", show_default=False)
+    ] = None,
+    targets: Annotated[
+        Path | None,
+        typer.Option(
+            help="cilloni, bim, illc, tip-im: photos of people to be taken for; nobody real without.",
+            show_default=False,
+        ),
     ] = None,
     faces: Annotated[str, typer.Option(help="all, largest, or numbers such as 0,2 (0 is the largest face).")] = "all",
     only_like: Annotated[
@@ -56,7 +72,7 @@ def protect(
     ] = None,
     judge: Annotated[
         list[str] | None,
-        typer.Option(help="Measure with this recognizer, too (may be repeated).", show_default="the surrogates"),
+        typer.Option(help="Measure with this recognizer, too (may be repeated).", show_default="all that are here"),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     seed: Annotated[int, typer.Option(help="The same seed, photo and machine give the same cloak.")] = 0,
@@ -75,17 +91,22 @@ def protect(
 
         faceveil protect holiday/ -o cloaked/ --strength light --only-like me.jpg
     """
-    from faceveil.jobs import plan
+    from faceveil.jobs import photos_in, plan
     from faceveil.methods.veil import STRENGTHS
     from faceveil.photo import Photo
     from faceveil.protection import Choice, Protector, Writing, protect_files
 
     jobs = plan(photos, output, format)
     surrogates = surrogate or ["dlib"]
+    preset = STRENGTHS[strength] if strength else None
+    settings = {name: value for name, value in {"select": select, "gamma": gamma}.items() if value is not None}
     protector = Protector(
-        STRENGTHS[strength] if epsilon is None else epsilon,
+        method,
+        preset if epsilon is None else epsilon,
         surrogates,
-        list(dict.fromkeys([*surrogates, *(judge or ())])),
+        judge,
+        [Photo.open(photo, max_pixels) for photo in photos_in(targets)] if targets else (),
+        settings,
         Choice(_faces(faces), Photo.open(only_like, max_pixels) if only_like else None),
         device,
         seed,
@@ -104,7 +125,7 @@ def protect(
         elif len(jobs) == 1:
             _show(outcome, pictured)
         elif outcome.recognized:
-            fail(f"{outcome.job.destination}: someone is still recognized; try --strength strong")
+            fail(f"{outcome.job.destination}: still recognized by {_by(outcome)}; try --strength strong")
     if as_json:
         show_json({"photos": reports, "counts": counts, "surrogates": surrogates, "seed": seed})
     elif len(jobs) != 1:
@@ -165,9 +186,16 @@ def _show(outcome: "Outcome", pictured: Path | None) -> None:
         print(f"before and after (for yourself): {pictured}")
     known = sum(face.recognized for face in outcome.faces)
     if known:
-        print(f"verdict: STILL RECOGNIZED, {known} of {len(outcome.faces)} faces; try --strength strong")
+        faces = f"{known} of {len(outcome.faces)} faces"
+        print(f"verdict: STILL RECOGNIZED by {_by(outcome)}, {faces}; try --strength strong, or more surrogates")
     else:
         print("verdict: not recognized, by the recognizers and after the treatments above")
+
+
+def _by(outcome: "Outcome") -> str:
+    """The recognizers that still know somebody."""
+    verdicts = [verdict for face in outcome.faces for verdict in face.verdicts]
+    return ", ".join(dict.fromkeys(verdict.recognizer for verdict in verdicts if verdict.recognized))
 
 
 def _report(outcome: "Outcome", pictured: Path | None) -> dict[str, object]:
