@@ -9,9 +9,12 @@ from PIL import Image
 from sklearn import cluster
 from sklearn.metrics import adjusted_rand_score
 
+from faceveil import recognizers
+from faceveil.datasets.folders import Folders
+from faceveil.datasets.preparation import prepare
 from faceveil.errors import SettingError
 from faceveil.protocols.apps import APPS, DBSCAN, HDBSCAN, Immich, PhotoPrism, app
-from faceveil.protocols.clustering import ALONE
+from faceveil.protocols.clustering import ALONE, bcubed
 
 SORTING = [name for name, each in APPS.items() if each.clusterer]
 
@@ -44,6 +47,22 @@ def test_every_program_sorts_an_album_of_clear_photos(name):
 def test_no_program_makes_people_of_strangers(name):
     found = app(name).people(strangers(30, size=128))
     assert (found == ALONE).all()
+
+
+@pytest.mark.zoo
+def test_every_program_sorts_real_photos_by_a_free_recognizer(shared, tmp_path):
+    for person in sorted((shared / "data" / "facescrub").iterdir())[:4]:
+        (tmp_path / "photos" / person.name).mkdir(parents=True)
+        for photo in sorted(person.iterdir())[:10]:
+            (tmp_path / "photos" / person.name / photo.name).symlink_to(photo)
+    dlib = recognizers.load("dlib")
+    faces = prepare(Folders(tmp_path / "photos"), dlib.card.input.template, dlib.size, folder=tmp_path / "faces")
+    with torch.no_grad():
+        embeddings = torch.cat([dlib(images) for images in faces.batches()])
+    for name in SORTING:
+        found = app(name).scaled(dlib.threshold).people(embeddings)
+        assert bcubed(faces.labels, found).precision == 1, name
+        assert bcubed(faces.labels, found).recall > 0.6, name
 
 
 def test_our_parts_are_scikit_learns():

@@ -162,9 +162,9 @@ def _cosine(distance: float) -> float:
     return math.sqrt(2 * distance)
 
 
-# Where verification draws the line: OpenCV's for SFace, deepface's for VGG-Face, buffalo_l and ArcFace, our own card's
-# for FaceNet (at FAR 1e-3)
-_SFACE, _VGG, _BUFFALO, _ARCFACE, _FACENET = 1.128, _cosine(0.68), _cosine(0.55), _cosine(0.68), 0.9436
+# Where verification draws the line: OpenCV's for SFace; deepface's for VGG-Face and for ArcFace, whose kind AuraFace
+# and the buffalos are (of our cards, mobilefacenet-y1 has 1.169 at FAR 1e-3); our card's for FaceNet
+_SFACE, _VGG, _ARCFACE, _FACENET = 1.128, _cosine(0.68), _cosine(0.68), 0.9436
 
 
 def _photoprism_2026(recognizer: str, usual: float, distance: float, radius: float, match: float) -> App:
@@ -173,20 +173,20 @@ def _photoprism_2026(recognizer: str, usual: float, distance: float, radius: flo
 
 
 APPS: Mapping[str, App] = {
-    "immich": App("buffalo_l", "SCRFD-10G", _cosine(0.5), _BUFFALO, Immich(_cosine(0.5), 3), Preview(1440, 80)),
+    "immich": App("buffalo_l", "SCRFD-10G", _cosine(0.5), _ARCFACE, Immich(_cosine(0.5), 3), Preview(1440, 80)),
     "photoprism-2024": App("FaceNet", "Pigo", 0.64, _FACENET, PhotoPrism(0.64, 4, 0.35, 0.46), Preview(1280, 83)),
     "photoprism-2026-sface": _photoprism_2026("SFace", _SFACE, 0.78, 0.60, 0.35),
     "photoprism-2026-facenet": _photoprism_2026("FaceNet", _FACENET, 0.64, 0.42, 0.40),
     "photoprism-2026-auraface": _photoprism_2026("AuraFace", _ARCFACE, 0.98, 0.76, 0.35),
-    "photoprism-2026-arcface": _photoprism_2026("buffalo_l", _BUFFALO, 1.07, 0.67, 0.55),
-    "photoprism-2026-mobilefacenet": _photoprism_2026("buffalo_s", _BUFFALO, 1.03, 0.64, 0.49),
+    "photoprism-2026-arcface": _photoprism_2026("buffalo_l", _ARCFACE, 1.07, 0.67, 0.55),
+    "photoprism-2026-mobilefacenet": _photoprism_2026("buffalo_s", _ARCFACE, 1.03, 0.64, 0.49),
     # compares no two faces: its threshold is the longest edge within a cluster that later versions allow
     "nextcloud": App("face-api", "face-api", 0.5, 0.6, HDBSCAN(4, 6), Preview(1024, 80), normalized=False),
     "face_recognition": App("dlib", "dlib HOG", 0.6, 0.6, normalized=False),
     "deepface-default": App("VGG-Face", "OpenCV Haar", _VGG, _VGG),
     "opencv-sface": App("SFace", "YuNet", _SFACE, _SFACE),
     # that two photos make a cluster is our reading
-    "insightface": App("buffalo_l", "SCRFD-10G", _cosine(1 - 0.48), _BUFFALO, DBSCAN(_cosine(1 - 0.48), 2)),
+    "insightface": App("buffalo_l", "SCRFD-10G", _cosine(1 - 0.48), _ARCFACE, DBSCAN(_cosine(1 - 0.48), 2)),
 }
 """The programs, by the names under which `faceveil check --as` knows them."""
 

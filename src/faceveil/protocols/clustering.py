@@ -88,8 +88,9 @@ def bcubed(labels: Int64[ndarray, " n"], clusters: Int64[ndarray, " n"]) -> Agre
     B-cubed (Bagga and Baldwin, 1998, https://aclanthology.org/P98-1012/).
     """
     counts = _contingency(labels, clusters)
-    squares = counts * counts / counts.sum()
-    return Agreement(float((squares / counts.sum(0)).sum()), float((squares / counts.sum(1, keepdims=True)).sum()))
+    squares, photos = counts * counts, counts.sum()
+    precision, recall = squares.sum(0) / counts.sum(0), squares.sum(1) / counts.sum(1)
+    return Agreement(float(precision.sum() / photos), float(recall.sum() / photos))
 
 
 SCORES: Mapping[str, Score] = {
