@@ -74,6 +74,12 @@ def test_our_parts_are_scikit_learns():
     assert (HDBSCAN(4, 6)(embeddings[:5]) == ALONE).all()
 
 
+@pytest.mark.parametrize("name", SORTING)
+@pytest.mark.parametrize("photos", [0, 1, 2])
+def test_hardly_any_photos_make_no_people(name, photos):
+    assert (app(name).people(strangers(photos)) == ALONE).all()
+
+
 def test_immich_groups_as_dbscan_by_cosine_distance_where_people_are_apart():
     embeddings, _ = album()
     expected = cluster.DBSCAN(eps=0.5, min_samples=3, metric="cosine").fit_predict(embeddings.numpy())

@@ -34,7 +34,7 @@ class Preview:
 
 @dataclass(frozen=True)
 class DBSCAN:
-    """Who has `core` photos within `distance`, himself included, is the core of a cluster (Ester et al., 1996)."""
+    """A photo with `core` photos within `distance`, itself included, is the core of a cluster (Ester et al., 1996)."""
 
     distance: float
     core: int
@@ -42,6 +42,8 @@ class DBSCAN:
     def __call__(self, embeddings: Embeddings) -> Int64[ndarray, " n"]:
         from sklearn import cluster  # type: ignore[import-untyped]
 
+        if len(embeddings) < self.core:
+            return np.full(len(embeddings), ALONE)
         model = cluster.DBSCAN(eps=self.distance, min_samples=self.core)
         return np.asarray(model.fit_predict(embeddings.cpu().numpy()), np.int64)
 
@@ -66,7 +68,7 @@ class HDBSCAN:
 class Immich:
     """One photo after the other joins the person of the nearest photo within `distance` that has one.
 
-    Photos with `core` others so near, themselves included, come first and may found a person; the others come last and
+    Photos with `core` photos so near, themselves included, come first and may found a person; the others come last and
     may not. Unlike DBSCAN it never merges two people who turn out to be connected.
     """
 
