@@ -1,12 +1,15 @@
 """How long a gradient attack takes, beside the loop that nobody can do without, and beside other libraries.
 
     python benchmarks/attacks.py [--recognizers dlib facenet] [--steps 50] [--batch 16] [--repeats 3]
+    python benchmarks/attacks.py --targets 10 [--recognizers dlib facenet] [--batch 4] [--repeats 3]
 
 An L-infinity attack on one batch, all contenders in turn within one run, one thread. The bare loop is what is written
 below; "ours, fast" attacks the recognizer's 16-bit copy, as `protect` does. Times are CPU seconds, the least of the
 repeats, since other programs can only add to them; memory is the peak of a process of its own, beyond what it held
 before. Libraries that are not installed are left out: pip install foolbox, and with --no-deps torchattacks,
 adversarial-robustness-toolbox, six and tqdm.
+
+With --targets it is TIP-IM's gradients for so many targets: passes of its own for each, or one forward pass for all.
 """
 
 import argparse
@@ -29,6 +32,9 @@ from torch import Tensor, nn
 from faceveil import recognizers
 from faceveil.attacks.budget import Linf
 from faceveil.attacks.gradient import bim
+from faceveil.methods.identities import candidates
+from faceveil.methods.scene import Scene
+from faceveil.methods.tip_im import Aims
 from faceveil.objectives.feature import PLAIN, Dodging
 from faceveil.recognizers import Recognizer
 
@@ -161,12 +167,37 @@ def compare(name: str, batch: int, steps: int, repeats: int) -> None:
         )
 
 
+def compare_targets(name: str, count: int, batch: int, repeats: int) -> None:
+    recognizer = recognizers.load(name)
+    images = torch.rand(batch, 3, *recognizer.size, generator=torch.Generator().manual_seed(0))
+    taken: dict[str, list[float]] = {"each alone": [], "together": [], "together, fast": []}
+    for surrogate, ways in ((recognizer, ("each alone", "together")), (recognizer.surrogate(), ("together, fast",))):
+        scene = Scene.aligned(images, (surrogate,))
+        sources = scene.embed()
+        aims = Aims(scene, sources, candidates(scene, sources, (), count, 0))
+        moved = (images + 0.02).clamp(0, 1)
+        for _ in range(repeats):
+            for way in ways:
+                start = time.process_time()
+                if way == "each alone":
+                    for target in range(count):
+                        seen = moved.clone().requires_grad_()
+                        torch.autograd.grad(aims.objective(target)(seen).sum(), seen)
+                else:
+                    aims.gradients(moved)
+                taken[way].append(time.process_time() - start)
+    print(f"{name}, batch {batch}, {count} targets (least of {repeats})")
+    for way, seconds in taken.items():
+        print(f"{way:14}{min(seconds):9.2f}{min(seconds) / min(taken['each alone']):9.2f}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Time gradient attacks.")
     parser.add_argument("--recognizers", nargs="+", default=["dlib", "facenet"])
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--targets", type=int, default=0)
     parser.add_argument("--peak", help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -174,6 +205,9 @@ def main() -> None:
         print(own_peak(options.recognizers[0], options.peak, options.batch))
         return
     for name in options.recognizers:
+        if options.targets:
+            compare_targets(name, options.targets, options.batch, options.repeats)
+            continue
         compare(name, options.batch, options.steps, options.repeats)
 
 
