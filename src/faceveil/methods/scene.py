@@ -18,6 +18,7 @@ from faceveil.objectives.views import Alignment, Gray
 from faceveil.recognizers import Recognizer
 from faceveil.types import Images
 
+STILL = (0.0, 0.0, 0.0)  # no jitter
 Own = Float[Tensor, "_ _"]  # one surrogate's embeddings; each has a length of its own
 
 
@@ -34,15 +35,17 @@ class Scene:
     share: Float[Tensor, "n 1 h w"] | None = None
 
     @classmethod
-    def of(cls, regions: Sequence[Region], surrogates: Sequence[Recognizer]) -> "Scene":
-        """Faces in their photos; gray photos are seen gray."""
+    def of(
+        cls, regions: Sequence[Region], surrogates: Sequence[Recognizer], jitter: tuple[float, float, float] = STILL
+    ) -> "Scene":
+        """Faces in their photos, aligned with some jitter; gray photos are seen gray."""
         device = surrogates[0].scale.device
         gray = torch.tensor([region.gray for region in regions], device=device)
         views: list[View] = []
         for surrogate in surrogates:
             template = templates.template(surrogate.card.input.template, *surrogate.size)
             matrices = torch.cat([region.matrices(template) for region in regions]).to(device)
-            alignment = Alignment(matrices, surrogate.size)
+            alignment = Alignment(matrices, surrogate.size, jitter)
             views.append(Chain((Gray(gray), alignment)) if gray.any() else alignment)
         images = torch.cat([region.images for region in regions]).to(device)
         share = torch.cat([region.mask() for region in regions]).to(device)
@@ -82,8 +85,12 @@ class Scene:
 
     def mean(self, make: Callable[[int, Recognizer], Objective]) -> Objective:
         """The mean of an objective for each surrogate, by number, seen through its view."""
-        terms = [make(i, surrogate).through(self.views[i]) for i, surrogate in enumerate(self.surrogates)]
+        terms = self.each(make)
         return Sum(tuple(1 / len(terms) * term for term in terms))
+
+    def each(self, make: Callable[[int, Recognizer], Objective]) -> tuple[Objective, ...]:
+        """An objective for each surrogate, by number, seen through its view."""
+        return tuple(make(i, surrogate).through(self.views[i]) for i, surrogate in enumerate(self.surrogates))
 
     def seeds(self, seed: int) -> list[int]:
         """A number for each image that its pixels and the seed alone decide: photos differ, neighbors do not matter."""

@@ -15,12 +15,12 @@ from torch import Tensor
 from faceveil.attacks.budget import Linf
 from faceveil.attacks.gradient import GradientAttack, Stop
 from faceveil.attacks.transforms import Momentum
-from faceveil.faces import templates
 from faceveil.faces.region import Region
 from faceveil.methods.base import Method
-from faceveil.objectives.base import Largest, Objective, Sum
+from faceveil.methods.scene import Scene
+from faceveil.objectives.base import Largest
 from faceveil.objectives.feature import Dodging
-from faceveil.objectives.views import JPEG, Alignment, Gray, OneOf, Rounding
+from faceveil.objectives.views import JPEG, OneOf, Rounding
 from faceveil.recognizers import Recognizer
 from faceveil.types import Images
 
@@ -49,40 +49,28 @@ class Veil(Method):
 
     def __call__(self, regions: Sequence[Region]) -> Images:
         batches = [regions[i : i + self.batch] for i in range(0, len(regions), self.batch)]
-        return torch.cat([self._cloak(batch) for batch in batches])
+        return torch.cat([self.cloak(Scene.of(batch, self.guides, self.jitter)) for batch in batches])
 
     @cached_property
     def guides(self) -> tuple[Recognizer, ...]:
         """The surrogates' fast copies."""
         return tuple(surrogate.surrogate() for surrogate in self.surrogates)
 
-    def _cloak(self, regions: Sequence[Region]) -> Images:
-        device = self.surrogates[0].scale.device
-        images = torch.cat([region.images for region in regions]).to(device)
-        share = torch.cat([region.mask() for region in regions]).to(device)
-        attack = GradientAttack(
-            Linf(self.epsilon, share), self.steps, self.step_size / 255, (Momentum(self.decay),), True, self.seed
-        )
-        terms, plain = [], []
-        for guide in self.guides:
-            template = templates.template(guide.card.input.template, *guide.size)
-            matrices = torch.cat([region.matrices(template) for region in regions]).to(device)
-            alignment = Alignment(matrices, guide.size)
-            with torch.no_grad():
-                dodging = Dodging(guide, guide(alignment(images)))
-            terms.append(1 / len(self.guides) * dodging.through(Alignment(matrices, guide.size, self.jitter)))
-            plain.append(dodging.through(alignment))
-        windows = _windows(share)
-        gray = Gray(torch.tensor([region.gray for region in regions], device=device))
-        objective = _stored(Sum(tuple(terms)), OneOf((JPEG(60, 95, windows), Rounding(), Rounding())), gray)
-        stop = Stop(_stored(Largest(tuple(plain)), JPEG(75, 75, windows), gray), -self.margin, every=10)
-        return attack(images, objective, stop)
+    def cloak(self, scene: Scene) -> Images:
+        """The cloaked images of a scene."""
+        sources = scene.embed()
+        windows = None if scene.share is None else _windows(scene.share)
+        suffered = OneOf((JPEG(60, 95, windows), Rounding(), Rounding()))
 
+        def away(i: int, guide: Recognizer) -> Dodging:
+            return Dodging(guide, sources[i])
 
-def _stored(objective: Objective, storage: OneOf | JPEG, gray: Gray) -> Objective:
-    """The objective, seeing what comes out of storage; gray photos are stored gray."""
-    seen = objective.through(storage)
-    return seen.through(gray) if gray.flags.any() else seen
+        objective = scene.mean(away).through(suffered)
+        stop = Stop(Largest(scene.each(away)).through(JPEG(75, 75, windows)), -self.margin, every=10)
+        budget = Linf(self.epsilon, scene.share)
+        momentum = (Momentum(self.decay),)
+        attack = GradientAttack(budget, self.steps, self.step_size / 255, momentum, random_start=True, seed=self.seed)
+        return attack(scene.images, objective, stop)
 
 
 def _windows(share: Tensor) -> Tensor:
