@@ -42,3 +42,11 @@ def dlib_chip(photo: NDArray[np.uint8], points: NDArray[np.int_]) -> NDArray[np.
     parts = [dlib.point(int(x), int(y)) for x, y in points]
     chip = dlib.get_face_chip(photo, dlib.full_object_detection(dlib.rectangle(0, 0, 9, 9), parts), 150, 0.25)
     return np.asarray(chip)
+
+
+def dlib_embedding(photo: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """The embedding of a photo's first face, found, aligned and embedded by dlib alone."""
+    photo = np.ascontiguousarray(photo)
+    (box, *_) = dlib.get_frontal_face_detector()(photo, 1)
+    points = dlib.shape_predictor(model("shape_predictor_5_face_landmarks.dat"))(photo, box)
+    return np.array(_recognizer().compute_face_descriptor(photo, points))

@@ -5,8 +5,9 @@ import torch
 import faceveil
 from faceveil.errors import NoFaceError, SettingError
 from faceveil.faces.region import Region
+from faceveil.photo import jpeg
 from faceveil.proof import landmarks_of
-from oracles import dlib_embeddings
+from oracles import dlib_embedding, dlib_embeddings
 from people import group, landscape, portrait
 
 
@@ -133,3 +134,26 @@ def test_a_large_faces_cloak_is_enlarged_not_its_pixels():
     result = faceveil.protect(photo, epsilon=8)
     assert not result.recognized
     assert np.abs(result.photo.pixels.astype(int) - large).max() <= 8
+
+
+@pytest.mark.zoo
+def test_several_surrogates_are_dodged_together_and_others_judge(shared, monkeypatch):
+    monkeypatch.setenv("FACEVEIL_MIRROR", str(shared / "zoo" / "files"))
+    surrogates = ("dlib", "mobilefacenet-y1")
+    protector = faceveil.Protector(surrogates=surrogates, judges=["mobilefacenet-foamliu"])
+    (face,) = faceveil.protect(faceveil.Photo.from_array(portrait()), protector).faces
+    after = {verdict.recognizer: verdict for verdict in face.verdicts if verdict.treatment == "JPEG 75"}
+    assert [name for name, verdict in after.items() if verdict.attacked] == list(surrogates)
+    assert not any(verdict.recognized for verdict in after.values() if verdict.attacked)
+    assert after["mobilefacenet-foamliu"].after > after["mobilefacenet-foamliu"].before + 0.2
+
+
+@pytest.mark.zoo
+def test_other_photos_of_a_person_are_no_longer_matched(shared):
+    """The small form of experiments/veil.py: compiled dlib, another clear photo, after JPEG 75."""
+    folder = shared / "data/lfw/photos/Abdoulaye_Wade"
+    clear, other = (faceveil.Photo.open(folder / f"Abdoulaye_Wade_000{i}.jpg") for i in (1, 2))
+    cloaked = faceveil.protect(clear).photo.pixels
+    before, after, known = (dlib_embedding(pixels) for pixels in (clear.pixels, jpeg(cloaked, 75), other.pixels))
+    assert np.linalg.norm(before - known) < 0.6
+    assert np.linalg.norm(after - known) > 0.6
