@@ -14,7 +14,7 @@ RECOGNIZER = dlib.face_recognition_model_v1(str(MODELS / "dlib_face_recognition_
 
 
 def open_rgb(path: Path) -> np.ndarray:
-    return np.asarray(Image.open(path).convert("RGB"))
+    return np.array(Image.open(path).convert("RGB"))
 
 
 def embed(pixels: np.ndarray) -> np.ndarray | None:
