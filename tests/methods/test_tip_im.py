@@ -38,15 +38,15 @@ def test_one_forward_pass_gives_every_targets_gradient(nets):
 
 def test_the_shared_forward_pass_gives_the_same_cloak(nets, monkeypatch):
     images = pictures(3)
-    cloaked = TipIm(nets[:1], steps=8).aligned(images)
+    cloaked = TipIm(nets[:1], steps=8, view=None).aligned(images)
     monkeypatch.setattr(Aims, "gradients", one_by_one)
-    assert torch.allclose(TipIm(nets[:1], steps=8).aligned(images), cloaked, atol=1e-4)
+    assert torch.allclose(TipIm(nets[:1], steps=8, view=None).aligned(images), cloaked, atol=1e-4)
 
 
 def test_is_algorithm_1_written_out(nets):
     """Each image alone, each target in turn, as the paper has it, with one recognizer."""
     net, images, people = nets[0], pictures(2), nets[0](pictures(3, seed=4))
-    together = TipIm(nets[:1], (people,), steps=6).aligned(images)
+    together = TipIm(nets[:1], (people,), steps=6, view=None).aligned(images)
     for i in range(2):
         original = images[i : i + 1]
         source, cloaked, memory = net(original), original, torch.zeros_like(original)
@@ -92,7 +92,7 @@ def test_gaps_are_those_of_each_version_and_target(nets):
 
 def test_naturalness_makes_smaller_changes(nets):
     images = pictures(2, size=12)
-    plain, natural = (TipIm(nets[:1], steps=20, gamma=gamma).aligned(images) for gamma in (0.0, 100.0))
+    plain, natural = (TipIm(nets[:1], steps=20, gamma=gamma, view=None).aligned(images) for gamma in (0.0, 100.0))
     assert (natural - images).square().mean() < 0.9 * (plain - images).square().mean()
 
 
