@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,17 @@ def test_several_folders_stay_apart(album):
 
 def test_what_was_written_inside_the_folder_is_not_cloaked_again(album):
     assert len(list(photos_in(Path("a"), Path("a/deep")))) == 1
+
+
+def test_a_folder_that_cannot_be_read_is_not_left_out_silently(album, monkeypatch):
+    def refuse(path):
+        if str(path).endswith("deep"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert list(photos_in(Path("a"))) == [Path("a/1.jpg"), Path("a/deep")]
 
 
 def test_a_folder_needs_an_output(album):

@@ -45,16 +45,18 @@ def plan(sources: Sequence[Path], output: Path | None = None, format: str | None
 def photos_in(path: Path, apart_from: Path | None = None) -> Iterator[Path]:
     """The photos below a folder, by their suffixes; not hidden ones, nor those below another folder.
 
-    The path of a photo gives that photo alone.
+    The path of a photo gives that photo alone. A folder that cannot be read is given itself, to fail as a photo.
     """
     if not path.is_dir():
         yield path
         return
     other = apart_from and os.path.realpath(apart_from)
-    for folder, folders, files in os.walk(path):
+    unreadable: list[OSError] = []
+    for folder, folders, files in os.walk(path, onerror=unreadable.append):
         here = Path(folder)
         folders[:] = sorted(name for name in folders if name[0] != "." and os.path.realpath(here / name) != other)
         yield from (here / name for name in sorted(files) if name[0] != "." and format_of(here / name))
+    yield from (Path(error.filename) for error in unreadable)
 
 
 def _check(jobs: Sequence[Job]) -> None:
