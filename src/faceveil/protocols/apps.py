@@ -40,7 +40,7 @@ class DBSCAN:
     core: int
 
     def __call__(self, embeddings: Embeddings) -> Int64[ndarray, " n"]:
-        from sklearn import cluster  # type: ignore[import-untyped]
+        from sklearn import cluster
 
         if len(embeddings) < self.core:
             return np.full(len(embeddings), ALONE)

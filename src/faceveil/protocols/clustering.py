@@ -35,7 +35,7 @@ class Agglomerative:
     linkage: str = "average"
 
     def __call__(self, embeddings: Embeddings) -> Int64[ndarray, " n"]:
-        from sklearn.cluster import AgglomerativeClustering  # type: ignore[import-untyped]
+        from sklearn.cluster import AgglomerativeClustering
 
         model = AgglomerativeClustering(self.count, distance_threshold=self.distance, linkage=self.linkage)
         return np.asarray(model.fit_predict(embeddings.cpu().numpy()), np.int64)
