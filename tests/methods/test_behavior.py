@@ -15,6 +15,7 @@ from faceveil.faces.detect import Detector
 from faceveil.methods import Cilloni, Deidentification
 from faceveil.methods.identities import virtual
 from faceveil.methods.scene import Scene
+from faceveil.methods.tip_im import VARIANTS, TipIm
 from faceveil.objectives.cross_entropy import Centroids
 from faceveil.proof import landmarks_of
 
@@ -103,6 +104,26 @@ def test_bim_transfers_better_than_illc(nets, load):
         hidden[attack] = [float((heads[name](embed(nets[name], cloaked)).argmax(1) != classes).sum()) for name in heads]
     assert hidden["bim"][0] == 12
     assert all(bim > illc + 2 for bim, illc in zip(hidden["bim"][1:], hidden["illc"][1:], strict=True))
+
+
+def test_tip_im_reaches_targets_at_least_as_often_as_mt_dim_and_both_more_often_than_mim(nets, load):
+    """Table 3, in kind: Rank-1-T on recognizers that were not attacked, with other photos of everybody in the gallery.
+
+    The first two are close here, since MT-DIM takes the nearest target at each step. (The paper's own misses its targets
+    on the surrogate, too, as one does that takes a random target at each step.)
+    """
+    people, targets = load("lfw/photos", 8, 3), load("pins", 4, 3)
+    gallery = torch.cat([people.images[~people.first], targets.images[~targets.first]])
+    wanted = torch.arange(len(gallery)) >= int((~people.first).sum())
+    surrogate = nets[SURROGATE].surrogate()
+    known = (embed(surrogate, targets.images[targets.first]),)
+    reached = {}
+    for name in ("tip-im", "mt-dim", "mim"):
+        method = TipIm((surrogate,), known, **({"steps": 15} | VARIANTS.get(name, {})))
+        cloaked = stored(method.aligned(people.images[people.first]))
+        nearest = [torch.cdist(embed(nets[n], cloaked), embed(nets[n], gallery)).argmin(1) for n in HELD_OUT]
+        reached[name] = int(wanted[torch.cat(nearest)].sum())
+    assert reached["tip-im"] >= reached["mt-dim"] > reached["mim"], reached
 
 
 def test_virtual_identities_are_nearer_to_people_no_more_often_than_strangers(nets, load):
