@@ -109,8 +109,8 @@ def test_bim_transfers_better_than_illc(nets, load):
 def test_tip_im_reaches_targets_at_least_as_often_as_mt_dim_and_both_more_often_than_mim(nets, load):
     """Table 3, in kind: Rank-1-T on recognizers that were not attacked, with other photos of everybody in the gallery.
 
-    The first two are close here, since MT-DIM takes the nearest target at each step. (The paper's own misses its targets
-    on the surrogate, too, as one does that takes a random target at each step.)
+    The first two are close here, since MT-DIM takes the nearest target at each step. (The paper's own misses targets on
+    the surrogate, too, as one does that takes a random target at each step.)
     """
     people, targets = load("lfw/photos", 8, 3), load("pins", 4, 3)
     gallery = torch.cat([people.images[~people.first], targets.images[~targets.first]])
