@@ -27,6 +27,7 @@ LAYERS = [
     "picture",
     "checking",
     "protection",
+    "bench",
     "cli",
     "__main__",
 ]

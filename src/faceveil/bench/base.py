@@ -1,0 +1,76 @@
+"""What an experiment is: settings and data sets and recognizers, of which every combination is a cell to measure."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from faceveil.bench.material import Choice, Material
+
+Settings = Mapping[str, str | float]
+Found = dict[str, Any]  # what a cell's measurement found; all that JSON can hold
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One finished measurement: on which data set, by which recognizer, at which settings, and how long it took."""
+
+    data: str
+    recognizer: str
+    settings: Settings
+    seconds: float
+    found: Found
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured: which photos of each data set take part, at which settings."""
+
+    choose: Choice
+    settings: tuple[Settings, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text below their columns."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A published experiment.
+
+    `original` says on what the paper ran it, `printed` what it printed, by row and column,
+    and `notes` how to read it.
+
+    `measure` fills one cell; `table` and `figures`, by their captions, show all of them.
+    """
+
+    name: str
+    title: str
+    paper: str
+    original: str
+    printed: Mapping[tuple[str, str], str]
+    notes: str
+    recognizers: tuple[str, ...]
+    full: Plan
+    quick: Plan
+    measure: Callable[[Material, Settings], Found]
+    table: Callable[[Sequence[Cell]], Table]
+    figures: Callable[[Sequence[Cell]], Mapping[str, Figure]]
+
+
+def groups(cells: Sequence[Cell]) -> dict[str, list[Cell]]:
+    """Cells by their recognizer and data set, said in words."""
+    found: dict[str, list[Cell]] = {}
+    for cell in cells:
+        found.setdefault(f"{cell.recognizer} on {cell.data}", []).append(cell)
+    return found
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number in a table; nothing where there is none."""
+    return "" if value is None else f"{value:.{digits}f}"

@@ -1,0 +1,49 @@
+"""Plots that stay readable in grayscale: series differ by marker and dash, not by color alone."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import cycle, product
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+_LOOKS = (
+    ("o", "-", "#000000"),
+    ("s", "--", "#0b5fa5"),
+    ("^", "-.", "#d1495b"),
+    ("D", ":", "#3a7d44"),
+    ("v", (0, (5, 1)), "#e08e0b"),
+    ("X", (0, (1, 1)), "#7b4fa3"),
+)
+
+Points = tuple[Sequence[float], Sequence[float]]
+
+
+def looks() -> Iterator[dict[str, Any]]:
+    """The look of one series after the other."""
+    return ({"marker": marker, "linestyle": dash, "color": color} for marker, dash, color in cycle(_LOOKS))
+
+
+def marks() -> Iterator[dict[str, Any]]:
+    """The mark of one crowd of points after the other: thirty of them differ."""
+    several = product(("white", "gray", "black"), "osD^v<>PX*")
+    return ({"marker": mark, "markerfacecolor": fill} for fill, mark in cycle(several))
+
+
+def panels(count: int, columns: int = 3, width: float = 3.6, height: float = 3.0) -> tuple[Figure, list[Axes]]:
+    """A figure of so many panels, row by row."""
+    columns = min(count, columns)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
+    return figure, [figure.add_subplot(rows, columns, number) for number in range(1, count + 1)]
+
+
+def lines(series: Mapping[str, Points], x: str, y: str, *, top: float, markers: bool = True) -> Figure:
+    """A line for each series, named beside the axes, where the legend hides none of them."""
+    figure, (axes,) = panels(1, width=8, height=4.5)
+    for (name, points), look in zip(series.items(), looks(), strict=False):
+        axes.plot(*points, label=name, markersize=5, **look | ({} if markers else {"marker": ""}))
+    axes.set(xlabel=x, ylabel=y, ylim=(-0.02 * top, 1.02 * top))
+    axes.grid(alpha=0.3)
+    figure.legend(loc="outside right upper")
+    return figure

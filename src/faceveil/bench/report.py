@@ -1,0 +1,107 @@
+"""The report of a run: a page, a table, plots, and everything for machines."""
+
+import base64
+import csv
+import html
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from io import BytesIO, StringIO
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from faceveil.bench.base import Table
+from faceveil.bench.running import Run
+from faceveil.photo.files import publish
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 75em; padding: 0 1em; color: #222 }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums }
+th, td { border-bottom: 1px solid #ccc; padding: .2em .7em; text-align: left }
+div { overflow-x: auto }
+img { max-width: 100% }
+figure { margin: 2em 0 }
+"""
+
+
+def write(run: Run, folder: Path) -> None:
+    """Writes index.html, table.md, table.csv, cells.json and plots into a folder, over those of an earlier run."""
+    table = run.experiment.table(run.cells)
+    pictures = {caption: _png(figure) for caption, figure in run.experiment.figures(run.cells).items()}
+    files = {
+        "index.html": _page(run, table, pictures).encode(),
+        "table.md": f"{run.experiment.title}\n\n{_markdown(table)}\n\n{caption(run)}\n".encode(),
+        "table.csv": _csv(table).encode(),
+        "cells.json": json.dumps(record(run), indent=1).encode(),
+    }
+    files |= {f"plot-{number}.png": picture for number, picture in enumerate(pictures.values(), 1)}
+    for name, data in files.items():
+        publish(data, folder / name, force=True)
+
+
+def caption(run: Run) -> str:
+    """On what it was measured, and on what the paper measured it."""
+    used = (
+        f"{name} ({used.people} people, {used.photos} photos, {used.missing} more without a face that was found)"
+        for name, used in run.data.items()
+    )
+    what = f"{'A quick version, measured' if run.quick else 'Measured'} on {' and '.join(used)}"
+    return f"{what} with {', '.join(run.weights)}; the paper's: {run.experiment.original}. {run.experiment.notes}"
+
+
+def record(run: Run) -> dict[str, object]:
+    """The run for machines: its settings, all hashes and versions, and its cells."""
+    return {
+        "experiment": run.experiment.name,
+        "paper": run.experiment.paper,
+        "quick": run.quick,
+        "seed": run.seed,
+        "data": {name: asdict(used) for name, used in run.data.items()},
+        "weights": run.weights,
+        "versions": run.versions,
+        "seconds": round(sum(cell.seconds for cell in run.cells), 1),
+        "cells": [asdict(cell) for cell in run.cells],
+    }
+
+
+def _png(figure: Figure) -> bytes:
+    stream = BytesIO()
+    figure.savefig(stream, format="png", dpi=150)
+    return stream.getvalue()
+
+
+def _markdown(table: Table) -> str:
+    lines = [table.columns, ("---",) * len(table.columns), *table.rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _csv(table: Table) -> str:
+    stream = StringIO()
+    csv.writer(stream).writerows([table.columns, *table.rows])
+    return stream.getvalue()
+
+
+def _page(run: Run, table: Table, pictures: Mapping[str, bytes]) -> str:
+    title, facts = html.escape(run.experiment.title), record(run)
+    shown = {key: facts[key] for key in ("experiment", "quick", "seed", "data", "weights", "versions", "seconds")}
+    figures = (
+        f'<figure><img alt="{html.escape(about)}" src="data:image/png;base64,{base64.b64encode(picture).decode()}">'
+        f"<figcaption>{html.escape(about)}</figcaption></figure>"
+        for about, picture in pictures.items()
+    )
+    return f"""<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>
+<h1>{title}</h1>
+<p>{html.escape(run.experiment.paper)}</p>
+<p>{html.escape(caption(run))}</p>
+<div><table>{_row("th", table.columns)}{"".join(_row("td", row) for row in table.rows)}</table></div>
+{"".join(figures)}
+<h2>How it was measured</h2>
+<div><pre>{html.escape(json.dumps(shown, indent=1))}</pre></div>
+</html>
+"""
+
+
+def _row(tag: str, texts: Iterable[str]) -> str:
+    return f"<tr>{''.join(f'<{tag}>{html.escape(text)}</{tag}>' for text in texts)}</tr>"

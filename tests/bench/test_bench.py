@@ -1,0 +1,87 @@
+import csv
+import json
+import re
+from dataclasses import replace
+
+import pytest
+
+from attacks.toys import recognizer
+from bench.miniature import Counter, album, counting
+from faceveil.bench import run, write
+from faceveil.bench.material import People
+from faceveil.errors import SettingError
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    return album(tmp_path_factory.mktemp("album"))
+
+
+@pytest.fixture(scope="module")
+def net():
+    return recognizer()
+
+
+def test_measures_every_setting_on_every_data_set_by_every_recognizer(photos, net, tmp_path):
+    other = recognizer(1)
+    done = run(counting(Counter()), {"a": photos, "b": photos}, [net, other], tmp_path / "out")
+    assert [(cell.data, cell.recognizer, cell.settings["level"]) for cell in done.cells] == [
+        (data, name, level) for data in "ab" for name in ("toy-0", "toy-1") for level in (1.0, 2.0)
+    ]
+    assert {cell.found["photos"] for cell in done.cells} == {4}
+    assert (done.data["a"].people, done.data["a"].photos, done.data["a"].missing) == (2, 4, 0)
+
+
+def test_goes_on_where_it_was_stopped(photos, net, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(counting(Counter(stops_at=1)), {"a": photos}, [net], tmp_path)
+    again = Counter()
+    first = run(counting(again), {"a": photos}, [net], tmp_path)
+    assert again.asked == 1
+    assert run(counting(again), {"a": photos}, [net], tmp_path).cells == first.cells
+    assert again.asked == 1
+
+
+def test_what_is_measured_otherwise_is_measured_again(photos, net, tmp_path):
+    measure = Counter()
+    for setting in ({}, {"seed": 1}, {"quick": True}):
+        run(counting(measure), {"a": photos}, [net], tmp_path, **setting)
+    run(counting(measure), {"a": album(tmp_path / "other", seed=1)}, [net], tmp_path)
+    assert measure.asked == 8
+
+
+def test_leaves_a_folder_alone_that_is_no_report(photos, net, tmp_path):
+    (tmp_path / "index.html").write_text("mine")
+    with pytest.raises(SettingError, match="something else"):
+        run(counting(Counter()), {"a": photos}, [net], tmp_path)
+
+
+def test_says_that_people_have_too_few_photos(photos, net, tmp_path):
+    experiment = counting(Counter())
+    many = replace(experiment, full=replace(experiment.full, choose=People(2, 9)))
+    with pytest.raises(SettingError, match="0 people have 9 photos"):
+        run(many, {"a": photos}, [net], tmp_path)
+
+
+def test_the_report_says_the_same_everywhere(photos, net, tmp_path):
+    done = run(counting(Counter()), {"a": photos}, [net], tmp_path, quick=True, seed=3)
+    write(done, tmp_path)
+    rows = list(csv.reader((tmp_path / "table.csv").read_text("utf-8").splitlines()))
+    assert rows == [["recognizer", "level", "<photos>"], ["toy-0", "1.0", "2"], ["toy-0", "2.0", "2"]]
+    assert "| toy-0 | 2.0 | 2 |" in (tmp_path / "table.md").read_text("utf-8")
+    told = json.loads((tmp_path / "cells.json").read_text("utf-8"))
+    assert (told["experiment"], told["quick"], told["seed"]) == ("counting", True, 3)
+    assert [cell["found"]["level"] for cell in told["cells"]] == [1.0, 2.0]
+    assert {"faceveil", "PyTorch"} <= set(told["versions"])
+
+
+def test_the_page_stands_alone(photos, net, tmp_path):
+    write(run(counting(Counter()), {"a": photos}, [net], tmp_path), tmp_path)
+    page = (tmp_path / "index.html").read_text("utf-8")
+    assert "Photos &amp; levels" in page
+    assert "<th>&lt;photos&gt;</th>" in page
+    assert "Measured on a (2 people, 4 photos" in page
+    sources = re.findall(r'(?:src|href)="([^"]{0,30})', page)
+    assert sources
+    assert all(source.startswith("data:image/png;base64,") for source in sources)
+    assert (tmp_path / "plot-1.png").read_bytes().startswith(b"\x89PNG")
