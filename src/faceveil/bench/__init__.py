@@ -1,7 +1,13 @@
 """Bench: published experiments, measured again on data and with recognizers that are at hand."""
 
+from collections.abc import Mapping
+
 from faceveil.bench.base import Cell, Experiment, Plan, Table
+from faceveil.bench.cilloni.strategies import STRATEGIES
+from faceveil.bench.cilloni.verification import VERIFICATION
 from faceveil.bench.report import write
 from faceveil.bench.running import Run, run
 
-__all__ = ["Cell", "Experiment", "Plan", "Run", "Table", "run", "write"]
+EXPERIMENTS: Mapping[str, Experiment] = {experiment.name: experiment for experiment in (STRATEGIES, VERIFICATION)}
+
+__all__ = ["EXPERIMENTS", "Cell", "Experiment", "Plan", "Run", "Table", "run", "write"]

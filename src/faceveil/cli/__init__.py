@@ -19,7 +19,7 @@ from faceveil.errors import FaceveilError, SettingError
 # two PyTorch threads that wait actively slow each other down many times on a busy machine
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-COMMANDS = ("protect", "check", "weights", "data", "calibrate")
+COMMANDS = ("protect", "check", "weights", "data", "calibrate", "bench")
 
 
 class Commands(TyperGroup):

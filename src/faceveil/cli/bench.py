@@ -1,0 +1,89 @@
+"""`faceveil bench`: published experiments, measured again on this machine."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from faceveil import datasets, recognizers
+from faceveil.bench import EXPERIMENTS, report, run
+from faceveil.bench.running import Task
+from faceveil.cli.report import show_json
+from faceveil.device import choose
+from faceveil.errors import SettingError
+
+app = typer.Typer()
+
+
+@app.command()
+def bench(
+    name: Annotated[str | None, typer.Argument(metavar="EXPERIMENT", help="One of those that are listed.")] = None,
+    *,
+    data: Annotated[
+        list[str] | None, typer.Option(help="A data set, as PATH or NAME=PATH (may be repeated).", show_default=False)
+    ] = None,
+    judges: Annotated[
+        str | None, typer.Option("--recognizers", help="Names with commas between.", show_default="the paper's")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A small version, for minutes instead of hours.")] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Where the report goes.", show_default="./bench/EXPERIMENT")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Another seed, other people.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure a published experiment again, and write a report: index.html, table.md, table.csv, cells.json, plots.
+
+    Without an experiment, lists them. What is finished is kept: a run that was stopped goes on where it stood.
+
+    Example: faceveil bench cilloni-strategies --data ~/facescrub --quick
+    """
+    if name is None:
+        _list(as_json)
+        return
+    if name not in EXPERIMENTS:
+        raise SettingError(f"no experiment is called {name!r}; there are {', '.join(EXPERIMENTS)}")
+    experiment = EXPERIMENTS[name]
+    if not data:
+        raise SettingError(f"say on which data: --data PATH; the paper's are {experiment.original}")
+    sets = {label: datasets.open(where) for label, where in map(_named, data)}
+    chosen = [
+        recognizers.load(each, choose(device)) for each in (judges or ",".join(experiment.recognizers)).split(",")
+    ]
+    folder = output or Path("bench") / name
+
+    def watch(tasks: Sequence[Task]) -> Iterable[Task]:
+        return track(tasks, f"{name}: cells", console=Console(stderr=True), transient=True, disable=as_json)
+
+    finished = run(experiment, sets, chosen, folder, quick=quick, seed=seed, track=watch)
+    report.write(finished, folder)
+    if as_json:
+        show_json(report.record(finished))
+    else:
+        table = experiment.table(finished.cells)
+        shown = Table(*table.columns, box=None, caption=report.caption(finished))
+        for row in table.rows:
+            shown.add_row(*row)
+        Console().print(shown)
+        typer.echo(f"report: {folder / 'index.html'}")
+
+
+def _list(as_json: bool) -> None:
+    if as_json:
+        show_json([{"name": each.name, "title": each.title, "paper": each.paper} for each in EXPERIMENTS.values()])
+        return
+    table = Table("experiment", "what", "paper", box=None)
+    for each in EXPERIMENTS.values():
+        table.add_row(each.name, each.title, each.paper)
+    Console().print(table)
+
+
+def _named(text: str) -> tuple[str, str]:
+    """A data set's name and path; the name is the folder's where none is given."""
+    label, sign, path = text.partition("=")
+    return (label, path) if sign else (Path(text).resolve().name, text)
