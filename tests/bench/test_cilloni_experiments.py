@@ -10,12 +10,16 @@ from attacks.toys import recognizer
 from bench.miniature import album
 from faceveil import datasets, recognizers
 from faceveil.bench import EXPERIMENTS, Plan, run, write
+from faceveil.bench.cilloni.clustering import CLUSTERING
+from faceveil.bench.cilloni.identification import IDENTIFICATION
 from faceveil.bench.cilloni.strategies import STRATEGIES
 from faceveil.bench.cilloni.verification import VERIFICATION
 from faceveil.bench.material import ListedPairs, People
 from faceveil.cli.bench import app
 from faceveil.errors import SettingError
 from faceveil.methods.cilloni import MARGINS, SELECTIONS, Cilloni
+from faceveil.protocols.clustering import Agglomerative, purity
+from faceveil.protocols.identification import identify
 from faceveil.protocols.verification import all_pairs, listed_pairs
 
 
@@ -84,6 +88,36 @@ def test_verification_needs_a_list_of_pairs(net, tmp_path):
         run(VERIFICATION, {"a": folders}, [net], tmp_path / "out", quick=True)
 
 
+def test_identification_is_measured_as_the_protocol_does(photos, net, tmp_path):
+    """Of twenty people wanted there are three, and it says so."""
+    sizes = {"people": 20, "depth": 2, "probes": 1, "times": 3}
+    done = run(small(IDENTIFICATION, People(3, 3), sizes), {"a": photos}, [net], tmp_path)
+    (found,) = (cell.found for cell in done.cells)
+    faces = datasets.prepare(photos, "facenet", net.size)
+    embeddings = net(faces[:])
+    expected = identify(embeddings, embeddings, faces.labels, people=3, depth=2, probes=1, times=3)
+    assert found["people"] == 3
+    assert found["accuracies"]["all clear"]["nearest neighbor"] == [expected["nearest neighbor"].mean(), 0]
+    assert list(found["accuracies"]) == ["all clear", "clear enrolled only", "all cloaked"]
+    write(done, tmp_path)
+    rows = (tmp_path / "table.csv").read_text("utf-8").splitlines()
+    assert len(rows) == 1 + 5 * 3
+    assert rows[1] == "a,toy-0,3,nearest neighbor,all clear,100.00,0.00,,20.08 / 59.02"
+
+
+def test_clustering_is_measured_as_the_protocol_does(photos, net, tmp_path):
+    done = run(small(CLUSTERING, People(3, 3), {"people": 20, "depth": 3, "times": 2}), {"a": photos}, [net], tmp_path)
+    (found,) = (cell.found for cell in done.cells)
+    faces = datasets.prepare(photos, "facenet", net.size)
+    together = Agglomerative(count=3)(net(faces[:]))
+    assert found["people"] == 3
+    assert found["scores"]["count"]["purity"][0] == pytest.approx(purity(faces.labels, together))
+    write(done, tmp_path)
+    rows = (tmp_path / "table.csv").read_text("utf-8").splitlines()
+    assert len(rows) == 1 + 2 * 4
+    assert "27.18 / 48.07" in rows[1]
+
+
 def test_takes_the_first_pairs_of_each_kind(photos):
     part = ListedPairs(1)(photos, 0)
     assert [pair.same for pair in part.listed] == [True, False]
@@ -97,6 +131,7 @@ def test_draws_the_same_people_from_a_seed(photos):
     assert drawn(0) == drawn(0)
     assert len({tuple(drawn(seed)) for seed in range(5)}) > 1
     assert len(drawn(0)) == 4
+    assert len(list(People(2, 2, spare=1)(photos, 0))) == 6
 
 
 def command(*words):

@@ -3,11 +3,15 @@
 from collections.abc import Mapping
 
 from faceveil.bench.base import Cell, Experiment, Plan, Table
+from faceveil.bench.cilloni.clustering import CLUSTERING
+from faceveil.bench.cilloni.identification import IDENTIFICATION
 from faceveil.bench.cilloni.strategies import STRATEGIES
 from faceveil.bench.cilloni.verification import VERIFICATION
 from faceveil.bench.report import write
 from faceveil.bench.running import Run, run
 
-EXPERIMENTS: Mapping[str, Experiment] = {experiment.name: experiment for experiment in (STRATEGIES, VERIFICATION)}
+EXPERIMENTS: Mapping[str, Experiment] = {
+    experiment.name: experiment for experiment in (STRATEGIES, VERIFICATION, IDENTIFICATION, CLUSTERING)
+}
 
 __all__ = ["EXPERIMENTS", "Cell", "Experiment", "Plan", "Run", "Table", "run", "write"]

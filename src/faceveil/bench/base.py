@@ -74,3 +74,13 @@ def groups(cells: Sequence[Cell]) -> dict[str, list[Cell]]:
 def number(value: float | None, digits: int = 3) -> str:
     """A number in a table; nothing where there is none."""
     return "" if value is None else f"{value:.{digits}f}"
+
+
+def percent(share: float) -> str:
+    """A share in percent, as the papers print it."""
+    return f"{100 * share:.2f}"
+
+
+def change(before: float, after: float) -> str:
+    """By how many percent a number rose or fell; nothing where it was 0."""
+    return f"{100 * (after / before - 1):+.2f}" if before else ""

@@ -50,10 +50,14 @@ Choice = Callable[[Dataset, int], Part]  # the photos of a data set that take pa
 
 @dataclass(frozen=True)
 class People:
-    """So many photos of each of so many people, or of all people with as many photos where there are fewer."""
+    """So many photos of each of so many people, or of all people with as many photos where there are fewer.
+
+    Up to `spare` more of each stand in for photos without a face.
+    """
 
     people: int
     photos: int
+    spare: int = 0
 
     def __call__(self, dataset: Dataset, seed: int) -> Part:
         """Raises `SettingError` where nobody else has as many photos as one person has."""
@@ -67,7 +71,9 @@ class People:
                 f"{dataset.path}: {len(enough)} people have {self.photos} photos; give a folder with more"
             )
         drawn = sorted(enough, key=lambda who: _lot(seed, who))[: self.people]
-        samples = [s for who in drawn for s in sorted(owned[who], key=lambda s: _lot(seed, s.name))[: self.photos]]
+        samples = [
+            s for who in drawn for s in sorted(owned[who], key=lambda s: _lot(seed, s.name))[: self.photos + self.spare]
+        ]
         return _part(dataset, samples)
 
 
@@ -110,6 +116,11 @@ class Material:
     def clear(self) -> Embeddings:
         """The embeddings of the photos as they are."""
         return torch.cat([self._embed(images) for images in self._batches()])
+
+    def people(self, photos: int, most: int) -> int:
+        """How many people, of at least two, have so many photos with a face; `most` at the most."""
+        counts = np.bincount(self.faces.labels[self.faces.labels >= 0])
+        return max(2, min(most, int((counts >= photos).sum())))
 
     def cloaked(self, cloak: Callable[[Images], Images]) -> Cloaked:
         """The photos cloaked, a batch at a time."""

@@ -16,6 +16,8 @@ _LOOKS = (
     ("X", (0, (1, 1)), "#7b4fa3"),
 )
 
+_HATCHES = ("", "///", "xxx", "...")
+
 Points = tuple[Sequence[float], Sequence[float]]
 
 
@@ -45,5 +47,19 @@ def lines(series: Mapping[str, Points], x: str, y: str, *, top: float, markers: 
         axes.plot(*points, label=name, markersize=5, **look | ({} if markers else {"marker": ""}))
     axes.set(xlabel=x, ylabel=y, ylim=(-0.02 * top, 1.02 * top))
     axes.grid(alpha=0.3)
+    figure.legend(loc="outside right upper")
+    return figure
+
+
+def bars(places: Sequence[str], series: Mapping[str, Sequence[float]], x: str, y: str, *, chance: float) -> Figure:
+    """Groups of bars, one of each series at each place, told apart by hatches; and what chance would give."""
+    figure, (axes,) = panels(1, width=11, height=4.5)
+    width = 0.8 / len(series)
+    for number, ((name, heights), hatch) in enumerate(zip(series.items(), cycle(_HATCHES), strict=False)):
+        at = [place + (number - (len(series) - 1) / 2) * width for place in range(len(places))]
+        axes.bar(at, heights, width, label=name, hatch=hatch, facecolor="white", edgecolor="black")
+    axes.axhline(chance, label="chance", color="#d1495b", linestyle="--")
+    axes.set(xlabel=x, ylabel=y, ylim=(0, 1.02))
+    axes.set_xticks(range(len(places)), places)
     figure.legend(loc="outside right upper")
     return figure
