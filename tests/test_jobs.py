@@ -18,15 +18,20 @@ def album(tmp_path, monkeypatch):
 
 
 def test_a_photo_goes_beside_itself():
-    assert plan([Path("x/me.jpg")]) == [Job(Path("x/me.jpg"), Path("x/me-cloaked.jpg"))]
+    assert plan([Path("x/me.jpg")]) == [
+        Job(Path("x/me.jpg"), Path("x/me-cloaked.jpg"), Path("x/me-cloaked.jpg-proof.png"))
+    ]
 
 
 def test_a_photo_goes_under_the_output_with_its_own_name():
-    assert plan([Path("x/me.jpg")], Path("out")) == [Job(Path("x/me.jpg"), Path("out/me.jpg"))]
+    assert plan([Path("x/me.jpg")], Path("out")) == [
+        Job(Path("x/me.jpg"), Path("out/me.jpg"), Path("out-proofs/me.jpg-proof.png"))
+    ]
 
 
 def test_another_format_has_its_own_suffix():
-    assert plan([Path("me.HEIC")], format="jpeg") == [Job(Path("me.HEIC"), Path("me-cloaked.jpg"))]
+    (job,) = plan([Path("me.HEIC")], format="jpeg")
+    assert job.destination == Path("me-cloaked.jpg")
 
 
 def test_a_folder_keeps_its_tree_without_what_is_hidden_or_no_photo(album):
@@ -65,5 +70,26 @@ def test_two_photos_never_become_one_file(album):
 
 def test_no_photo_becomes_itself(album):
     (album / "link").symlink_to(album / "a")
-    with pytest.raises(SettingError, match="would become itself"):
+    with pytest.raises(SettingError, match="would overwrite"):
         plan([Path("a/1.jpg")], Path("link"))
+
+
+def test_no_listed_photo_is_overwritten_nor_cloaked_twice(album):
+    with pytest.raises(SettingError, match="would overwrite"):
+        plan([Path("a/1.jpg"), Path("b/1.jpg")], Path("b"))
+    assert len(plan([Path("a/1.jpg"), Path("a/1.jpg")])) == 1
+
+
+def test_what_an_earlier_run_wrote_is_no_photo_to_cloak(album):
+    for name in ("1-cloaked.jpg", "1-cloaked.jpg-proof.png"):
+        (album / "a" / name).touch()
+    named = [Path("a/1.jpg"), Path("a/1-cloaked.jpg"), Path("a/1-cloaked.jpg-proof.png")]
+    assert [job.source for job in plan(named)] == [Path("a/1.jpg")]
+    assert len(plan([Path("a")], Path("out"))) == 2
+    assert plan([Path("a/1-cloaked.jpg")])[0].destination == Path("a/1-cloaked-cloaked.jpg")
+
+
+def test_a_folder_without_photos_is_an_error(album):
+    (album / "empty").mkdir()
+    with pytest.raises(SettingError, match="no photo in empty"):
+        plan([Path("empty")], Path("out"))

@@ -91,10 +91,34 @@ def test_all_faces_are_cloaked_or_those_chosen():
     assert list(found.values()) == [2, 1, 1, 2]
 
 
-def test_only_the_faces_of_a_person_are_cloaked():
-    person = faceveil.Photo.from_array(portrait())
-    protector = faceveil.Protector(choice=faceveil.Choice(only_like=person))
-    assert len(protector.find(faceveil.Photo.from_array(group()))) == 2
+@pytest.mark.zoo
+def test_only_the_faces_of_a_person_are_cloaked(shared):
+    photos = sorted((shared / "data/lfw/photos").glob("A*/*_0001.jpg"))
+    strangers = faceveil.Photo.from_array(
+        np.hstack([faceveil.Photo.open(path).pixels for path in photos[:2]] + [portrait()[:250]])
+    )
+    protector = faceveil.Protector(choice=faceveil.Choice(only_like=faceveil.Photo.from_array(portrait())))
+    assert len(faceveil.Protector().find(strangers)) >= 3
+    (face,) = protector.find(strangers)
+    assert face.box[0] > 500
+
+
+@pytest.mark.zoo
+def test_a_cloak_does_not_depend_on_its_neighbors(protector, shared):
+    people = ("Abdullah_Gul", "Adrien_Brody")
+    paths = [path for name in people for path in sorted((shared / "data/lfw/photos" / name).glob("*.jpg"))[:3]]
+    photos = [faceveil.Photo.open(path) for path in paths]
+    faces = [protector.find(photo) for photo in photos]
+    together = protector.cloak(photos, faces)
+    for photo, own, cloaked in zip(photos, faces, together, strict=True):
+        (alone,) = protector.cloak([photo], [own])
+        assert np.array_equal(alone.pixels, cloaked.pixels)
+
+
+def test_a_fractional_budget_is_not_rounded_up(protector):
+    photo = faceveil.Photo.from_array(portrait())
+    change = faceveil.protect(photo, epsilon=2.6).photo.pixels.astype(int) - portrait()
+    assert np.abs(change).max() == 2
 
 
 def test_a_face_that_is_not_there_is_an_error(protector):

@@ -1,17 +1,19 @@
 """What a tracker would measure: a cloaked face against other clear photos of the person, and against other people."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from faceveil.errors import FaceveilError, NoFaceError
 from faceveil.faces.detect import Detector
 from faceveil.photo import Photo
-from faceveil.proof import TREATMENTS, Sighting, embed, landmarks_of
+from faceveil.photo.files import one_line
+from faceveil.proof import TREATMENTS, Sighting, embed, find_again, landmarks_of
 from faceveil.recognizers import Recognizer
-from faceveil.types import Pixels
+from faceveil.types import Embeddings
 
 
 @dataclass(frozen=True)
@@ -53,51 +55,49 @@ def check(
 ) -> Check:
     """Findings for the largest face of a cloaked photo; of every other photo, too, the largest face counts.
 
-    Raises `NoFaceError` where none of the photos of the person shows a face.
+    A photo with the cloaked one's pixels is left out. Raises `NoFaceError` where the cloaked photo, or all photos of
+    the person, show no face.
     """
+    faces = detector([cloaked.pixels])[0][:1]
+    if not faces:
+        raise NoFaceError("no face is found in the cloaked photo, so this detector lets nobody be recognized")
+    versions = [treat(cloaked.pixels) for treat in TREATMENTS.values()]
+    seen = find_again(detector, versions, cloaked.pixels, faces)
     left_out: list[str] = []
-    own = {path: face for path in against if (face := _face(detector, path, left_out))}
+
+    def embedded(paths: Iterable[Path]) -> dict[Path, list[Embeddings]]:
+        """What each judge sees in each photo; no more than one photo is in memory."""
+        found = ((path, _face(detector, path, cloaked, left_out)) for path in paths)
+        return {path: [embed(judge, [face]) for judge in judges] for path, face in found if face}
+
+    own = embedded(against)
     if not own:
         raise NoFaceError("no clear photo of the person shows a face; give others with --against")
-    others = [
-        (person, face)
-        for person, paths in (gallery or {}).items()
-        for path in paths
-        if (face := _face(detector, path, left_out))
-    ]
-    probes = {treatment: _largest(detector, treat(cloaked.pixels)) for treatment, treat in TREATMENTS.items()}
-    lost = [treatment for treatment, face in probes.items() if face is None]
-    if lost:
-        raise NoFaceError(
-            f"no face is found in the cloaked photo ({lost[0]}), so nobody is recognized by this detector"
-        )
+    others = {person: embedded(paths) for person, paths in (gallery or {}).items()}
+    people = [photos for photos in others.values() if photos]
     findings = []
-    for judge in judges:
-        clear = embed(judge, list(own.values()))
-        strangers = embed(judge, [face for _, face in others]) if others else None
-        for treatment, face in probes.items():
-            probe = embed(judge, [face] if face else [])
-            distances = tuple(torch.cdist(probe, clear)[0].tolist())
-            rank = None
-            if strangers is not None:
-                near = zip(others, torch.cdist(probe, strangers)[0].tolist(), strict=True)
-                rank = 1 + len({person for (person, _), distance in near if distance < min(distances)})
-            findings.append(Finding(judge.name, treatment, judge.threshold, distances, rank))
-    people = len({person for person, _ in others})
-    return Check(tuple(own), tuple(findings), people, tuple(left_out))
+    for i, judge in enumerate(judges):
+        probes = embed(judge, seen)
+        away = torch.cdist(probes, torch.cat([each[i] for each in own.values()]))
+        strangers = [torch.cdist(probes, torch.cat([each[i] for each in photos.values()])).amin(1) for photos in people]
+        for j, treatment in enumerate(TREATMENTS):
+            rank = 1 + sum(bool(near[j] < away[j].min()) for near in strangers) if people else None
+            findings.append(Finding(judge.name, treatment, judge.threshold, tuple(away[j].tolist()), rank))
+    return Check(tuple(own), tuple(findings), len(people), tuple(left_out))
 
 
-def _largest(detector: Detector, pixels: Pixels) -> Sighting | None:
-    faces = detector([pixels])[0]
-    return Sighting(pixels, landmarks_of(faces[0]), True) if faces else None
-
-
-def _face(detector: Detector, path: Path, left_out: list[str]) -> Sighting | None:
+def _face(detector: Detector, path: Path, cloaked: Photo, left_out: list[str]) -> Sighting | None:
+    """The largest face of a photo; none where there is no face, and where it is the cloaked photo itself."""
     try:
-        found = _largest(detector, Photo.open(path).pixels)
+        pixels = Photo.open(path).pixels
     except FaceveilError as error:
         left_out.append(str(error))
         return None
-    if found is None:
-        left_out.append(f"{path}: no face found")
-    return found
+    if np.array_equal(pixels, cloaked.pixels):
+        left_out.append(f"{one_line(path)}: is the cloaked photo itself")
+        return None
+    faces = detector([pixels])[0]
+    if not faces:
+        left_out.append(f"{one_line(path)}: no face found")
+        return None
+    return Sighting(pixels, landmarks_of(faces[0]), True)

@@ -2,52 +2,83 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from faceveil.errors import SettingError
 from faceveil.photo import SUFFIXES, format_named, format_of
 
+CLOAKED, PROOF = "-cloaked", "-proof.png"  # how the names end of what we write beside a photo
+
 
 @dataclass(frozen=True)
 class Job:
-    """A photo to read, and the file to write."""
+    """A photo to read, the file to write, and where a picture of both would go."""
 
     source: Path
     destination: Path
+    picture: Path
 
 
 def plan(sources: Sequence[Path], output: Path | None = None, format: str | None = None) -> list[Job]:
     """The jobs of photos and folders of photos, in a fixed order.
 
     A photo goes beside itself, as NAME-cloaked, or under `output` with its own name; a folder goes under `output` as
-    the tree that it is, in a folder of its own name where there are several. Raises `SettingError` where a folder has
-    no `output`, where two photos would become one file, or where one would become itself.
+    the tree that it is, in a folder of its own name where there are several. Pictures that show clear faces go beside
+    a photo, or into a folder beside `output`, never into it. What an earlier run wrote is no photo to cloak.
+
+    Raises `SettingError` where a folder has no `output` or there is no photo, and where two photos would become one
+    file or one would overwrite another.
     """
-    folders = [source for source in sources if source.is_dir()]
+    folders = [source for source in sources if _is_folder(source)]
     jobs = []
-    for source in sources:
+    for source in dict.fromkeys(sources):
         if source not in folders:
-            own = source.with_name(f"{source.stem}-cloaked{source.suffix}")
-            jobs.append(Job(source, own if output is None else output / source.name))
+            jobs.append(_beside(source) if output is None else _under(output, source, Path(source.name)))
             continue
         if output is None:
             raise SettingError(f"{source} is a folder; say where its cloaked photos go: -o OUT")
-        under = output / Path(os.path.realpath(source)).name if len(folders) > 1 else output
-        jobs += [Job(photo, under / photo.relative_to(source)) for photo in photos_in(source, output)]
+        own = Path(os.path.realpath(source)).name if len(folders) > 1 else ""
+        jobs += [_under(output, photo, own / photo.relative_to(source)) for photo in photos_in(source, output)]
     if format is not None:
         suffix = SUFFIXES[format_named(format)][0]
-        jobs = [Job(job.source, job.destination.with_suffix(suffix)) for job in jobs]
+        jobs = [replace(job, destination=job.destination.with_suffix(suffix)) for job in jobs]
+    written = {os.path.realpath(path) for job in jobs for path in (job.destination, job.picture)}
+    jobs = [job for job in dict.fromkeys(jobs) if not (_ours(job.source) and os.path.realpath(job.source) in written)]
+    if not jobs:
+        raise SettingError(f"there is no photo in {', '.join(map(str, sources))}; give photos, or folders of photos")
     _check(jobs)
     return jobs
 
 
+def _beside(source: Path) -> Job:
+    destination = source.with_name(f"{source.stem}{CLOAKED}{source.suffix}")
+    return Job(source, destination, destination.with_name(destination.name + PROOF))
+
+
+def _under(output: Path, source: Path, name: Path) -> Job:
+    pictures = output.with_name(f"{output.name}-proofs") / name
+    return Job(source, output / name, pictures.with_name(pictures.name + PROOF))
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name too long, say: it will fail as a photo
+        return False
+
+
+def _ours(path: Path) -> bool:
+    """Whether its name is one that an earlier run gave."""
+    return path.stem.endswith(CLOAKED) or path.name.endswith(PROOF)
+
+
 def photos_in(path: Path, apart_from: Path | None = None) -> Iterator[Path]:
-    """The photos below a folder, by their suffixes; not hidden ones, nor those below another folder.
+    """The photos below a folder, by their suffixes; not hidden or cloaked ones, nor those below another folder.
 
     The path of a photo gives that photo alone. A folder that cannot be read is given itself, to fail as a photo.
     """
-    if not path.is_dir():
+    if not _is_folder(path):
         yield path
         return
     other = apart_from and os.path.realpath(apart_from)
@@ -55,15 +86,19 @@ def photos_in(path: Path, apart_from: Path | None = None) -> Iterator[Path]:
     for folder, folders, files in os.walk(path, onerror=unreadable.append):
         here = Path(folder)
         folders[:] = sorted(name for name in folders if name[0] != "." and os.path.realpath(here / name) != other)
-        yield from (here / name for name in sorted(files) if name[0] != "." and format_of(here / name))
+        photos = (here / name for name in sorted(files) if name[0] != ".")
+        yield from (photo for photo in photos if format_of(photo) and not _ours(photo))
     yield from (Path(error.filename) for error in unreadable)
 
 
 def _check(jobs: Sequence[Job]) -> None:
-    taken: dict[Path, Path] = {}
+    sources = {os.path.realpath(job.source): job.source for job in jobs}
+    taken: dict[str, Path] = {}
     for job in jobs:
-        other = taken.setdefault(job.destination, job.source)
-        if other != job.source:
-            raise SettingError(f"{other} and {job.source} would both become {job.destination}; cloak one at a time")
-        if os.path.realpath(job.destination) == os.path.realpath(job.source):
-            raise SettingError(f"{job.source} would become itself; choose another folder with -o")
+        for path in (job.destination, job.picture):
+            real = os.path.realpath(path)
+            if real in sources:
+                raise SettingError(f"{job.source} would overwrite {sources[real]}; choose another folder with -o")
+            other = taken.setdefault(real, job.source)
+            if other != job.source:
+                raise SettingError(f"{other} and {job.source} would both become {path}; cloak one at a time")

@@ -1,7 +1,6 @@
 """The before/after picture: each face clear, its cloak ten times as strong, cloaked, and what recognizers say."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -27,11 +26,6 @@ def before_after(clear: Photo, shared: Photo, faces: Sequence[FaceProof]) -> Pho
     words = "This picture shows the clear face: keep it to yourself."
     ImageDraw.Draw(sheet).text((GAP, top), words, fill=RED, font=ImageFont.load_default(15))
     return Photo.from_array(np.asarray(sheet))
-
-
-def beside(path: Path) -> Path:
-    """Where the picture of a cloaked file goes."""
-    return path.with_name(f"{path.stem}-proof.png")
 
 
 def _row(clear: Pixels, shared: Pixels, face: FaceProof) -> Image.Image:

@@ -170,8 +170,8 @@ def embed(recognizer: Recognizer, sightings: Sequence[Sighting]) -> Embeddings:
         for sighting in sightings
     ]
     with torch.no_grad():
-        embeddings: Embeddings = recognizer(torch.cat(images).to(device)).cpu()
-    return embeddings
+        parts = [recognizer(part.to(device)).cpu() for part in torch.split(torch.cat(images), 32)]
+    return torch.cat(parts)
 
 
 def overlap(box: Corners, other: Corners) -> float:

@@ -17,18 +17,19 @@ from faceveil.jobs import Job
 from faceveil.methods import build
 from faceveil.objectives.feature import distance
 from faceveil.photo import MAX_PIXELS, Photo, remove_leftovers
-from faceveil.proof import FaceProof, Sighting, embed, landmarks_of, prove
+from faceveil.photo.files import one_line
+from faceveil.proof import FaceProof, Sighting, Verdict, embed, landmarks_of, prove
 from faceveil.recognizers import card as cards
 from faceveil.recognizers import store
 from faceveil.types import Embeddings, Pixels
 
-TOGETHER = 8  # photos that are cloaked together, unless their files have more than
-BYTES = 24_000_000
+TOGETHER = 8  # photos that are cloaked together, unless they have more than
+PIXELS = 50_000_000
 
 
 @dataclass(frozen=True)
 class Result:
-    """A cloaked photo, and a proof for each of its cloaked faces, measured on the bytes that `photo.save` writes."""
+    """A cloaked photo, and a proof for each of its cloaked faces, measured on its file's bytes in its own format."""
 
     photo: Photo
     faces: tuple[FaceProof, ...]
@@ -102,7 +103,7 @@ class Protector:
             missing = [number for number in self.choice.faces if not 0 <= number < len(faces)]
             if missing:
                 raise NoFaceError(f"there is no face {missing[0]}; the {len(faces)} found are 0 to {len(faces) - 1}")
-            faces = [faces[number] for number in self.choice.faces]
+            faces = [faces[number] for number in dict.fromkeys(self.choice.faces)]
         if self._wanted is not None:
             near = distance(self._embed(photo.pixels, faces), self._wanted.expand(len(faces), -1))
             faces = [face for face, d in zip(faces, near.tolist(), strict=True) if d < self.surrogates[0].threshold]
@@ -134,7 +135,8 @@ class Protector:
     def _person(self, photo: Photo) -> Embeddings:
         faces = self.detector([photo.pixels])[0]
         if not faces:
-            raise NoFaceError("the photo of the person to look for shows no face; give a clear one")
+            name = one_line(photo.path or "the photo of the person")
+            raise NoFaceError(f"{name}: shows no face to look for; give a clear photo of the person")
         return self._embed(photo.pixels, faces[:1])
 
     def _targets(self, photos: Sequence[Photo]) -> tuple[Embeddings, ...]:
@@ -158,7 +160,7 @@ def protect(photo: Photo, protector: Protector | None = None, **settings: Any) -
     protector = protector or Protector(**settings)
     faces = protector.find(photo)
     (cloaked,) = protector.cloak([photo], [faces])
-    shared = Photo.open(BytesIO(cloaked.encode()))
+    shared = Photo.open(BytesIO(cloaked.encode()), photo.width * photo.height)
     return Result(cloaked, protector.prove(photo, shared, faces), time.perf_counter() - start)
 
 
@@ -176,12 +178,14 @@ class Writing:
 class Outcome:
     """What became of a job: proofs, or an error; neither where the file was there already.
 
-    `clear` and `shared` are the photos as read and as read again, for pictures of them.
+    An error is `faceless` where the photo shows no face that is to be cloaked. `clear` and `shared` are the photos as
+    read and as read again, for pictures of them.
     """
 
     job: Job
     faces: tuple[FaceProof, ...] = ()
     error: str = ""
+    faceless: bool = False
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
     clear: Photo | None = field(default=None, repr=False)
@@ -189,13 +193,20 @@ class Outcome:
 
     @property
     def status(self) -> str:
-        """cloaked, skipped (the file was there already) or failed."""
-        return "failed" if self.error else "cloaked" if self.faces else "skipped"
+        """cloaked, skipped (the file was there already), faceless or failed."""
+        if self.error:
+            return "faceless" if self.faceless else "failed"
+        return "cloaked" if self.faces else "skipped"
+
+    @property
+    def failing(self) -> list[Verdict]:
+        """The verdicts by which someone in the cloaked photo is still recognized."""
+        return [verdict for face in self.faces for verdict in face.verdicts if verdict.recognized]
 
     @property
     def recognized(self) -> bool:
         """Whether anyone in the cloaked photo is still recognized."""
-        return any(face.recognized for face in self.faces)
+        return bool(self.failing)
 
 
 def protect_files(protector: Protector, jobs: Sequence[Job], writing: Writing | None = None) -> Iterator[Outcome]:
@@ -207,10 +218,14 @@ def protect_files(protector: Protector, jobs: Sequence[Job], writing: Writing | 
     writing = writing or Writing()
     for folder in {job.destination.parent for job in jobs}:
         remove_leftovers(folder)
+    groups = _read(jobs, writing)
     with ThreadPoolExecutor(2) as pool:
+        ahead = pool.submit(next, groups, None)
         behind: list[_Work] = []
-        for group in _read_ahead(pool, jobs, writing):
-            _cloak(protector, group)
+        while group := ahead.result():
+            ahead = pool.submit(next, groups, None)
+            _find(protector, group)
+            _cloak(protector, [work for work in group if work.faces])
             for work in group:
                 if work.cloaked is not None:
                     work.shared = pool.submit(_write, work.cloaked, work.job, writing)
@@ -224,64 +239,62 @@ class _Work:
     """A job on its way through: each field is filled by the stage that its name tells."""
 
     job: Job
-    reading: "Future[Photo | None]"
-    photo: Photo | None = None
+    clear: Photo | None = None
     faces: Sequence[Face] = ()
     cloaked: Photo | None = None
     shared: "Future[Photo] | None" = None
     error: str = ""
+    faceless: bool = False
     seconds: float = 0.0
 
 
-def _read_ahead(pool: ThreadPoolExecutor, jobs: Sequence[Job], writing: Writing) -> Iterator[list[_Work]]:
-    """Groups of jobs whose photos are read, or being read; always one group further than the last one given."""
-    ahead: list[_Work] = []
-    for jobs_together in _groups(jobs):
-        group = [_Work(job, pool.submit(_read, job, writing)) for job in jobs_together]
-        if ahead:
-            yield ahead
-        ahead = group
-    if ahead:
-        yield ahead
-
-
-def _groups(jobs: Sequence[Job]) -> Iterator[list[Job]]:
-    """Jobs in their order, so many together that their photos fit into memory."""
-    group: list[Job] = []
-    size = 0
+def _read(jobs: Sequence[Job], writing: Writing) -> Iterator[list[_Work]]:
+    """Groups of jobs whose photos were read: so many together as fit into memory."""
+    group: list[_Work] = []
+    pixels = 0
     for job in jobs:
-        own = job.source.stat().st_size if job.source.is_file() else 0
-        if group and (len(group) == TOGETHER or size + own > BYTES):
+        work = _Work(job)
+        try:
+            if writing.force or not os.path.lexists(job.destination):
+                photo = Photo.open(job.source, writing.max_pixels)
+                work.clear = photo.converted(writing.format) if writing.format else photo
+        except FaceveilError as error:
+            work.error = str(error)
+        own = work.clear.width * work.clear.height if work.clear else 0
+        if group and (len(group) == TOGETHER or pixels + own > PIXELS):
             yield group
-            group, size = [], 0
-        group.append(job)
-        size += own
+            group, pixels = [], 0
+        group.append(work)
+        pixels += own
     if group:
         yield group
 
 
-def _read(job: Job, writing: Writing) -> Photo | None:
-    if not writing.force and os.path.lexists(job.destination):
-        return None
-    photo = Photo.open(job.source, writing.max_pixels)
-    return photo.converted(writing.format) if writing.format else photo
+def _find(protector: Protector, group: Sequence[_Work]) -> None:
+    for work in group:
+        start = time.perf_counter()
+        try:
+            work.faces = protector.find(work.clear) if work.clear else ()
+        except FaceveilError as error:
+            work.error = f"{one_line(work.job.source)}: {error}"
+            work.faceless = isinstance(error, NoFaceError)
+        work.seconds = time.perf_counter() - start
 
 
 def _cloak(protector: Protector, group: Sequence[_Work]) -> None:
+    """Cloak photos together; where that fails (out of memory, say), one by one."""
     start = time.perf_counter()
-    photos, ready = [], []
-    for work in group:
-        try:
-            work.photo = work.reading.result()
-            if work.photo is not None:
-                work.faces = protector.find(work.photo)
-                photos.append(work.photo)
-                ready.append(work)
-        except FaceveilError as error:
-            work.error = f"{work.job.source}: {error}" if isinstance(error, NoFaceError) else str(error)
-    for work, cloaked in zip(ready, protector.cloak(photos, [work.faces for work in ready]), strict=True):
-        work.cloaked = cloaked
-        work.seconds = (time.perf_counter() - start) / len(ready)
+    try:
+        cloaked = protector.cloak([work.clear for work in group if work.clear], [work.faces for work in group])
+    except (FaceveilError, RuntimeError, MemoryError) as error:
+        for work in group if len(group) > 1 else ():
+            _cloak(protector, [work])
+        if len(group) == 1:
+            group[0].error = f"{one_line(group[0].job.source)}: cannot be cloaked ({one_line(error)}); try it smaller"
+        return
+    for work, photo in zip(group, cloaked, strict=True):
+        work.cloaked = photo
+        work.seconds += (time.perf_counter() - start) / len(group)
 
 
 def _write(cloaked: Photo, job: Job, writing: Writing) -> Photo:
@@ -292,12 +305,12 @@ def _write(cloaked: Photo, job: Job, writing: Writing) -> Photo:
 
 def _outcome(protector: Protector, work: _Work) -> Outcome:
     start = time.perf_counter()
+    clear, shared = work.clear, work.shared
+    if clear is None or shared is None:
+        return Outcome(work.job, error=work.error, faceless=work.faceless)
     try:
-        if work.photo is None or work.shared is None:
-            return Outcome(work.job, error=work.error)
-        clear, shared = work.photo, work.shared.result()
-        proofs = protector.prove(clear, shared, work.faces)
+        proofs = protector.prove(clear, shared.result(), work.faces)
     except FaceveilError as error:
         return Outcome(work.job, error=str(error))
     seconds = work.seconds + time.perf_counter() - start
-    return Outcome(work.job, proofs, notes=clear.notes, seconds=seconds, clear=clear, shared=shared)
+    return Outcome(work.job, proofs, notes=clear.notes, seconds=seconds, clear=clear, shared=shared.result())

@@ -42,7 +42,7 @@ def test_writes_beside_the_photo_and_says_where_and_what(me, capsys):
     said = capsys.readouterr().out
     assert said.splitlines()[-1].startswith("verdict: not recognized")
     assert "me-cloaked.jpg" in said.replace("\n", "")
-    assert sorted(path.name for path in me.parent.iterdir()) == ["me-cloaked-proof.png", "me-cloaked.jpg", "me.jpg"]
+    assert sorted(path.name for path in me.parent.iterdir()) == ["me-cloaked.jpg", "me-cloaked.jpg-proof.png", "me.jpg"]
     assert me.read_bytes() == before
 
 
@@ -85,7 +85,7 @@ def test_walks_folders_keeps_the_tree_and_survives_bad_files(tmp_path, capfd):
     errors = said.err.splitlines()
     assert len(errors) == 3
     assert all(line.startswith("faceveil: ") for line in errors)
-    assert "2 cloaked, 0 there already, 3 failed, 0 still recognized" in said.out
+    assert "2 cloaked, 0 there already, 1 without a face to cloak (not copied), 2 failed, 0 still" in said.out
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_walks_folders_keeps_the_tree_and_survives_bad_files(tmp_path, capfd):
         (["{me}", "--epsilon", "0"], "epsilon"),
         (["{me}", "--device", "abacus"], "abacus"),
         (["{folder}"], "-o OUT"),
-        (["{me}", "-o", "{folder}"], "become itself"),
+        (["{me}", "-o", "{folder}"], "would overwrite"),
         (["{me}", "{me}/../me.png", "-o", "{folder}/out", "--format", "png"], "would both become"),
     ],
 )
@@ -140,8 +140,11 @@ def test_metadata_is_kept_only_on_request(tmp_path):
 def test_a_killed_run_goes_on_to_the_same_files(tmp_path):
     photos = tmp_path / "photos"
     faces = portrait()
-    for i in range(10):
-        Photo.from_array(np.roll(faces, i, 1)).save(photos / f"{i}.png")
+    for i in range(9):
+        turned = np.ascontiguousarray(np.roll(faces[:, :: 1 - 2 * (i % 2)], 7 * i, 1) // (1 + i % 3 / 4)).astype(
+            np.uint8
+        )
+        Photo.from_array(turned).save(photos / f"{i}.{('png', 'jpg', 'webp')[i % 3]}")
     command = [sys.executable, "-m", "faceveil", "protect", str(photos), "-o"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     start = time.monotonic()
@@ -171,3 +174,52 @@ def test_targets_are_people_in_photos(me, tmp_path, capfd):
     assert "target" in capfd.readouterr().err
     assert run(me, "--method", "tip-im", "--targets", tmp_path / "people") in (0, 1)
     assert me.with_name("me-cloaked.jpg").exists()
+
+
+def test_pictures_of_clear_faces_never_go_into_the_output(tmp_path):
+    for name in ("me.jpg", "me.png", "me.jpg-proof.png"):
+        Photo.from_array(portrait()).save(tmp_path / "photos" / name)
+    assert run(tmp_path / "photos", "-o", tmp_path / "out", "--picture") == 0
+    assert sorted(map(str, contents(tmp_path / "out"))) == ["me.jpg", "me.png"]
+    assert sorted(map(str, contents(tmp_path / "out-proofs"))) == ["me.jpg-proof.png", "me.png-proof.png"]
+
+
+def test_what_was_not_measured_again_is_not_called_safe(me, capsys):
+    assert run(me, "--epsilon", "0.5") == 1
+    assert "STILL RECOGNIZED by dlib" in capsys.readouterr().out
+    assert run(me, "--epsilon", "0.5", "--json") == 0
+    (photo,) = json.loads(capsys.readouterr().out)["photos"]
+    assert (photo["status"], photo["recognized"]) == ("skipped", None)
+
+
+def test_names_need_not_be_text_nor_free_of_brackets(tmp_path, capsys):
+    for name in (b"a[/b].jpg", b"b\xff.jpg"):
+        path = tmp_path / os.fsdecode(name)
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(Photo.from_array(portrait()).encode("jpeg"))
+        assert run(path) == 0
+    assert "verdict: not recognized" in capsys.readouterr().out
+
+
+def test_a_name_that_is_too_long_is_one_line(tmp_path, capfd):
+    assert run(tmp_path / ("long" * 100 + ".jpg")) == 1
+    assert capfd.readouterr().err.count("\n") == 1
+
+
+def test_a_stopped_run_says_how_to_go_on(me, capfd, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("faceveil.protection.Protector.cloak", stop)
+    assert run(me) == 130
+    assert "run the same command again" in capfd.readouterr().err
+
+
+def test_a_method_that_fails_is_one_line(me, capfd, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("out of memory\nand more")
+
+    monkeypatch.setattr("faceveil.protection.Protector.cloak", fail)
+    assert run(me) == 1
+    assert capfd.readouterr().err.count("\n") == 1
+    assert not me.with_name("me-cloaked.jpg").exists()

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from io import TextIOWrapper
 from typing import Annotated, Any
 
 import typer
@@ -63,11 +64,11 @@ def _callback(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; a `FaceveilError` ends it with one line and an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a file's name need not be text
     try:
         app(arguments)
     except FaceveilError as error:
         fail(str(error))
         sys.exit(USAGE if isinstance(error, SettingError) else FAILED)
-    except KeyboardInterrupt:
-        fail("stopped; run the same command again to go on")
-        sys.exit(130)

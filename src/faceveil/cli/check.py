@@ -5,7 +5,9 @@ from statistics import median
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from faceveil.cli.report import FAILED, fail, show_json
@@ -64,8 +66,8 @@ def check(
 
 
 def _show(cloaked: Path, found: "Check") -> None:
-    columns = ["recognizer", "file", "nearest", "median", "same below", "taken for the same person in"]
-    table = Table(*columns, *(["rank"] if found.people else []), title=str(cloaked))
+    columns = ["recognizer", "file", "nearest", "median", "same below", "matched in"]
+    table = Table(*columns, *(["rank"] if found.people else []), title=escape(str(cloaked)), box=box.SIMPLE)
     for finding in found.findings:
         numbers = min(finding.distances), median(finding.distances), finding.threshold
         color = "red" if finding.matched else "green"

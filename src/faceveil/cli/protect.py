@@ -75,7 +75,9 @@ def protect(
         typer.Option(help="Measure with this recognizer, too (may be repeated).", show_default="all that are here"),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    seed: Annotated[int, typer.Option(help="The same seed, photo and machine give the same cloak.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**63 - 1, help="The same seed, photo and machine give the same cloak.")
+    ] = 0,
     max_pixels: Annotated[int, typer.Option(help="Refuse larger photos.")] = 100_000_000,
     force: Annotated[bool, typer.Option("--force", help="Overwrite files that are there already.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report for machines.")] = False,
@@ -83,7 +85,9 @@ def protect(
     """Cloak the faces in photos, and measure what it is worth on the files that were written.
 
     A photo is written beside itself as NAME-cloaked, or under OUTPUT; originals are never touched. A run that was
-    stopped goes on where it was. Exit code 1: some photo failed, or someone is still recognized.
+    stopped goes on where it was. Photos without a face to cloak are not copied.
+
+    Exit code 1: some photo failed, nothing could be cloaked, or someone is still recognized.
 
     Examples:
 
@@ -94,6 +98,7 @@ def protect(
     from faceveil.jobs import photos_in, plan
     from faceveil.methods.veil import STRENGTHS
     from faceveil.photo import Photo
+    from faceveil.photo.files import one_line
     from faceveil.protection import Choice, Protector, Writing, protect_files
 
     jobs = plan(photos, output, format)
@@ -113,25 +118,30 @@ def protect(
     )
     writing = Writing(format, keep_metadata, force, max_pixels)
     reports = []
-    counts = dict.fromkeys(("cloaked", "skipped", "failed", "recognized"), 0)
-    for outcome in _followed(protect_files(protector, jobs, writing), len(jobs)):
-        pictured = _picture(outcome, force) if picture and outcome.faces else None
-        counts[outcome.status] += 1
-        counts["recognized"] += outcome.recognized
-        if outcome.error:
-            fail(outcome.error)
-        if as_json:
-            reports.append(_report(outcome, pictured))
-        elif len(jobs) == 1:
-            _show(outcome, pictured)
-        elif outcome.recognized:
-            fail(f"{outcome.job.destination}: still recognized by {_by(outcome)}; try --strength strong")
+    counts = dict.fromkeys(("cloaked", "skipped", "faceless", "failed", "recognized"), 0)
+    try:
+        for outcome in _followed(protect_files(protector, jobs, writing), len(jobs)):
+            pictured = _picture(outcome, force) if picture and outcome.faces else None
+            counts[outcome.status] += 1
+            counts["recognized"] += outcome.recognized
+            counts["failed"] += picture and bool(outcome.faces) and not pictured
+            if outcome.error:
+                fail(outcome.error)
+            if as_json:
+                reports.append(_report(outcome, pictured))
+            elif len(jobs) == 1:
+                _show(outcome, pictured)
+            elif outcome.recognized:
+                fail(f"{one_line(outcome.job.destination)}: still recognized by {_by(outcome)}; {_advice(outcome)}")
+    except KeyboardInterrupt:
+        fail("stopped; run the same command again to go on")
+        raise typer.Exit(130) from None
     if as_json:
         show_json({"photos": reports, "counts": counts, "surrogates": surrogates, "seed": seed})
     elif len(jobs) != 1:
-        words = "{cloaked} cloaked, {skipped} there already, {failed} failed, {recognized} still recognized"
-        print(words.format_map(counts))
-    if counts["failed"] or counts["recognized"]:
+        words = "{cloaked} cloaked, {skipped} there already, {faceless} without a face to cloak (not copied)"
+        print((words + ", {failed} failed, {recognized} still recognized").format_map(counts))
+    if counts["failed"] or counts["recognized"] or not counts["cloaked"] + counts["skipped"]:
         raise typer.Exit(FAILED)
 
 
@@ -158,13 +168,13 @@ def _followed(outcomes: "Iterator[Outcome]", total: int) -> "Iterator[Outcome]":
 
 
 def _picture(outcome: "Outcome", force: bool) -> Path | None:
-    from faceveil.picture import before_after, beside
+    from faceveil.picture import before_after
 
     if outcome.clear is None or outcome.shared is None:
         return None
     picture = before_after(outcome.clear, outcome.shared, outcome.faces)
     try:
-        return picture.save(beside(outcome.job.destination), force=force)
+        return picture.save(outcome.job.picture, force=force)
     except PhotoError as error:
         fail(str(error))
         return None
@@ -175,7 +185,7 @@ def _show(outcome: "Outcome", pictured: Path | None) -> None:
     console = Console()
     destination = outcome.job.destination
     if outcome.status == "skipped":
-        print(f"{destination} is there already; --force makes it anew")
+        print(f"{destination} is there already, and was not measured again; --force makes it anew")
     if not outcome.faces:
         return
     show_proofs(console, destination, outcome.faces)
@@ -187,15 +197,19 @@ def _show(outcome: "Outcome", pictured: Path | None) -> None:
     known = sum(face.recognized for face in outcome.faces)
     if known:
         faces = f"{known} of {len(outcome.faces)} faces"
-        print(f"verdict: STILL RECOGNIZED by {_by(outcome)}, {faces}; try --strength strong, or more surrogates")
+        print(f"verdict: STILL RECOGNIZED by {_by(outcome)}, {faces}; {_advice(outcome)}")
     else:
         print("verdict: not recognized, by the recognizers and after the treatments above")
 
 
 def _by(outcome: "Outcome") -> str:
     """The recognizers that still know somebody."""
-    verdicts = [verdict for face in outcome.faces for verdict in face.verdicts]
-    return ", ".join(dict.fromkeys(verdict.recognizer for verdict in verdicts if verdict.recognized))
+    return ", ".join(dict.fromkeys(verdict.recognizer for verdict in outcome.failing))
+
+
+def _advice(outcome: "Outcome") -> str:
+    held_out = [verdict.recognizer for verdict in outcome.failing if not verdict.attacked]
+    return f"cloak against it, too: --surrogate {held_out[0]}" if held_out else "try --strength strong"
 
 
 def _report(outcome: "Outcome", pictured: Path | None) -> dict[str, object]:
@@ -207,6 +221,6 @@ def _report(outcome: "Outcome", pictured: Path | None) -> dict[str, object]:
         "error": outcome.error or None,
         "notes": outcome.notes,
         "seconds": outcome.seconds,
-        "recognized": outcome.recognized,
+        "recognized": outcome.recognized if outcome.faces else None,
         "faces": [face_json(face) for face in outcome.faces],
     }

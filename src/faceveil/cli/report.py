@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -27,19 +29,21 @@ def show_json(value: object) -> None:
 
 def show_proofs(console: Console, name: Path, faces: "tuple[FaceProof, ...]") -> None:
     """A table of verdicts."""
-    table = Table("face", "recognizer", "file", "before", "after", "same below", "verdict", title=str(name))
+    table = Table(title=escape(str(name)), box=box.SIMPLE)
+    for column in ("face", "recognizer", "file", "before", "after", "same below", "verdict"):
+        table.add_column(column, no_wrap=column != "same below")
     for number, face in enumerate(faces):
         for verdict in face.verdicts:
-            made = "made against" if verdict.attacked else "held out"
             color = "red" if verdict.recognized else "green"
             distances = f"{verdict.before:.2f}", f"{verdict.after:.2f}", f"{verdict.threshold:.2f}"
-            who = f"{verdict.recognizer} ({made})"
+            who = verdict.recognizer + "*" * verdict.attacked
             table.add_row(str(number), who, verdict.treatment, *distances, f"[{color}]{verdict}[/]")
         table.add_section()
     console.print(table)
+    console.print("* the cloak was made against it; others were held out", highlight=False)
     for number, face in enumerate(faces):
         found = "" if face.found else "; the detector no longer finds it"
-        seen = f"SSIM {face.ssim:.3f}, PSNR {face.psnr:.1f} dB, largest change {face.largest_change} of 255"
+        seen = f"SSIM {face.ssim:.3f}, PSNR {face.psnr:.1f} dB, largest change in the file {face.largest_change} of 255"
         console.print(f"face {number}: {seen}{found}", highlight=False)
 
 

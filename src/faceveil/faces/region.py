@@ -78,8 +78,8 @@ class Region:
             slice(rows.start - self.top, rows.stop - self.top),
             slice(columns.start - self.left, columns.stop - self.left),
         )
-        change = levels.permute(1, 2, 0).round().short().numpy()[here]
-        limit = np.abs(change).max(initial=0)
+        limit = int(levels.abs().max() + 1e-3)  # of a budget of 2.6 levels, 2 can be used
+        change = levels.permute(1, 2, 0).round().clamp(-limit, limit).short().numpy()[here]
         original = clear[rows, columns].astype(np.int16)
         moved = (onto[rows, columns] + change).clip(original - limit, original + limit)
         onto[rows, columns] = moved.clip(0, 255)
