@@ -1,6 +1,8 @@
 import hashlib
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -13,11 +15,16 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Serves CONTENT, from where the Range header says; /cut breaks the connection off after 1000 bytes."""
+    """Serves CONTENT, from where the Range header says; /cut breaks off after 1000 bytes, /slow waits first."""
 
     def do_GET(self) -> None:
         start = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").rstrip("-"))
         self.server.starts.append(start)
+        if start >= len(CONTENT):
+            self.send_error(416)
+            return
+        if self.path == "/slow":
+            time.sleep(0.2)
         self.send_response(206 if start else 200)
         self.send_header("Content-Length", str(len(CONTENT) - start))
         self.end_headers()
@@ -70,6 +77,33 @@ def test_a_download_that_only_lacked_its_name_is_not_fetched_again(server):
     path.rename(path.with_suffix(".part"))
     assert weights.download(file(server)).read_bytes() == CONTENT
     assert server.starts == [0]
+
+
+@pytest.mark.parametrize(
+    "damaged", [bytes(1000), bytes(len(CONTENT)), bytes(len(CONTENT) + 1)], ids=["short", "full", "long"]
+)
+def test_a_part_of_another_file_is_fetched_anew(server, damaged):
+    part = weights.download(file(server)).with_suffix(".part")
+    part.with_suffix("").rename(part)
+    part.write_bytes(damaged)
+    assert weights.download(file(server)).read_bytes() == CONTENT
+    assert server.starts == [0, len(damaged), 0]
+    assert not part.exists()
+
+
+def test_two_downloads_fetch_once(server):
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(weights.download, [file(server, "/slow")] * 2)
+    assert first == second
+    assert first.read_bytes() == CONTENT
+    assert server.starts == [0]
+
+
+def test_a_cache_that_cannot_be_written_says_so(server, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("FACEVEIL_CACHE", str(tmp_path / "file"))
+    with pytest.raises(WeightsError, match=r"cannot be written .* FACEVEIL_CACHE"):
+        weights.download(file(server))
 
 
 def test_another_file_than_the_cards_is_refused_and_forgotten(server):

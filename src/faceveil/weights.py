@@ -8,12 +8,16 @@ import functools
 import hashlib
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPException
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
+
+from filelock import FileLock
 
 from faceveil import cache
 from faceveil.errors import WeightsError
@@ -21,6 +25,7 @@ from faceveil.errors import WeightsError
 UNPUBLISHED = "unpublished"  # stands for a hash that nobody published: it is recorded when a user adds the file
 PIECE = 2**20
 TIMEOUT = 30  # seconds without an answer
+BEYOND_THE_END = 416  # the status for a range that begins where the file ends
 
 Progress = Callable[[int, int], None]  # bytes so far, bytes in all (0 where the server does not say)
 
@@ -41,6 +46,25 @@ def folder() -> Path:
     return cache.folder() / "weights"
 
 
+@contextmanager
+def alone(place: Path) -> Iterator[None]:
+    """Keeps other processes out of a folder, which is made; waits until they have left it.
+
+    Raises `WeightsError` where the folder cannot be written.
+    """
+    lock = FileLock(place / "lock")
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError as error:
+        found = f"{place} cannot be written ({error.strerror})"
+        raise WeightsError(f"{found}; make room, or name another place with FACEVEIL_CACHE") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def locate(file: File) -> Path | None:
     """The file on this machine, its sha256 checked, or none; `WeightsError` where its package's file is damaged."""
     if file.package:
@@ -55,29 +79,52 @@ def locate(file: File) -> Path | None:
 def download(file: File, progress: Progress = lambda done, total: None) -> Path:
     """Fetches the file into the cache, going on where an earlier try stopped, and checks its hash.
 
-    Raises `WeightsError` where it has no address, the connection fails or the hash is not the card's.
+    Where another process is fetching, waits for it. Raises `WeightsError` where the file has no address, the connection
+    fails or the hash is not the card's.
     """
     if not re.match(r"https?://", file.url):
         raise WeightsError(f"{file.name} has no public address; put it into the folder that FACEVEIL_MIRROR names")
     path = _download_of(file)
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
-    try:
-        if not part.is_file() or digest(part) != file.sha256:
-            _fetch(file.url, part, progress)
-    except (OSError, HTTPException) as error:
-        raise WeightsError(f"{file.url} cannot be fetched ({error}); run the same again to go on") from error
-    found = digest(part)
-    if found != file.sha256:
+    with alone(path.parent):
+        if path.is_file() and digest(path) == file.sha256:
+            return path
+        try:
+            found = _complete(file, part, progress)
+        except (OSError, HTTPException) as error:
+            raise WeightsError(f"{file.url} cannot be fetched ({error}); run the same again to go on") from error
+        if found == file.sha256:
+            return part.replace(path)
         part.unlink()
         raise WeightsError(f"{file.url} has sha256 {found[:12]}..., not {file.sha256[:12]}...: it is another file now")
-    return part.replace(path)
+
+
+def _complete(file: File, part: Path, progress: Progress) -> str:
+    """Fetches what a part lacks, or everything where it turns out to be a part of another file; returns its sha256."""
+    if part.is_file():
+        if (found := _sha256(part)) == file.sha256:
+            return found
+        try:
+            _fetch(file.url, part, progress)
+        except HTTPError as error:
+            error.close()
+            if error.code != BEYOND_THE_END:
+                raise
+        if (found := _sha256(part)) == file.sha256:
+            return found
+        part.unlink()
+    _fetch(file.url, part, progress)
+    return _sha256(part)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @functools.cache
 def _digest(path: Path, size: int, changed: int) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return _sha256(path)
 
 
 def digest(path: Path) -> str:

@@ -60,15 +60,19 @@ def size(card: Card) -> int:
 def pull(card: Card, progress: Progress = lambda which, done, total: None) -> None:
     """Puts the weights into the cache: from the mirror where it has them, else downloaded; then converts them.
 
-    Raises `WeightsError` where no source has an address, or a download fails.
+    Where another process is at it, waits for it. Raises `WeightsError` where no source has an address, or a download
+    fails.
     """
-    if installed(card) in ("cache", "package"):
+    if installed(card) == "package":
         return
-    paths = _found(card) or _download(card, progress)
-    _keep(card, paths)
-    for path in paths:
-        if path.is_relative_to(weights.folder()):
-            path.unlink()
+    with weights.alone(_folder(card)):
+        if installed(card) == "cache":
+            return
+        paths = _found(card) or _download(card, progress)
+        _keep(card, paths)
+        for path in paths:
+            if path.is_relative_to(weights.folder()):
+                path.unlink()
 
 
 def add(card: Card, path: Path) -> Record:
@@ -82,15 +86,18 @@ def add(card: Card, path: Path) -> Record:
     known = {file.sha256 for source in card.sources for file in source.files}
     if weights.UNPUBLISHED not in known and weights.digest(path) not in known:
         raise WeightsError(f"{path} is not a file that the card {card.name} knows; see {card.sources[0].page}")
-    return _keep(card, (path,))
+    with weights.alone(_folder(card)):
+        return _keep(card, (path,))
 
 
 def record(card: Card) -> Record | None:
-    """What the cache holds for a card: nothing, too, if it was made from other files than the card names."""
-    path = _folder(card) / "record.json"
-    if not path.is_file():
+    """What the cache holds for a card: nothing, too, where the record is damaged or tells of other files than the card.
+
+    What nobody has a record of can be pulled, or added, again.
+    """
+    found = _read(_folder(card) / "record.json")
+    if found is None:
         return None
-    found = Record(**json.loads(path.read_text("utf-8")))
     made_from = set(found.sources.values())
     for source in card.sources:
         known = {file.sha256 for file in source.files}
@@ -115,6 +122,17 @@ def fit(card: Card, tensors: dict[str, Tensor]) -> nn.Module:
         if name not in expected:
             raise WeightsError(f"these weights do not fit {card.name}: there is no place for the tensor {name}")
     return empty
+
+
+def _read(path: Path) -> Record | None:
+    try:
+        table = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    match table:
+        case {"file": str(file), "sha256": str(digest), "sources": dict(sources)}:
+            return Record(file, digest, {name: str(source) for name, source in sources.items()})
+    return None
 
 
 def _empty(card: Card) -> nn.Module:
