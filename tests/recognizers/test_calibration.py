@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from faceveil.cli.calibrate import app
 from faceveil.errors import SettingError
 from faceveil.recognizers import card
-from faceveil.recognizers.calibration import area, best_threshold, calibrate, strangers, write
+from faceveil.recognizers.calibration import accuracies, area, best_threshold, calibrate, strangers, write
 
 SEPARATION = 3.0
 
@@ -68,7 +68,7 @@ def test_that_share_of_strangers_lies_below_each_threshold():
     embeddings, labels = people()
     first, second = np.arange(0, 600, 3), np.arange(1, 600, 3)
     pairs = np.concatenate([first, first]), np.concatenate([second, np.roll(second, 5)])
-    measured = calibrate(embeddings, labels, *pairs, np.repeat([True, False], 200))
+    measured = calibrate(embeddings, labels, *pairs, np.repeat([True, False], 200), np.arange(400) % 4)
     assert measured.accuracy == 1
     assert measured.auc == 1
     assert measured.tar == 1
@@ -77,10 +77,24 @@ def test_that_share_of_strangers_lies_below_each_threshold():
         assert (far < measured.thresholds[name]).mean() == pytest.approx(rate, abs=1 / len(far))
 
 
-def test_too_few_pairs_are_refused():
+@pytest.mark.parametrize(
+    ("same", "fold", "found"),
+    [
+        ([True, False, False], [1, 1, 1], "1 genuine and 2 impostor pairs in 1 folds"),
+        ([True, True, True], [1, 2, 2], "3 genuine and 0 impostor pairs in 2 folds"),
+    ],
+)
+def test_too_few_pairs_or_folds_are_refused(same, fold, found):
     embeddings, labels = people()
-    with pytest.raises(SettingError, match="10 of each are needed"):
-        calibrate(embeddings, labels, np.arange(3), np.arange(3) + 3, np.array([True, False, False]))
+    with pytest.raises(SettingError, match=found):
+        calibrate(embeddings, labels, np.arange(3), np.arange(3) + 3, np.array(same), np.array(fold))
+
+
+def test_the_folds_are_those_of_the_data_set():
+    """One fold lies twice as far apart as the others: the threshold 3, best elsewhere, fails its genuine pair."""
+    distances = np.array([2.0, 4.0, 2.0, 4.0, 2.0, 4.0, 4.0, 8.0])
+    same, fold = np.array([True, False] * 4), np.array([1, 1, 2, 2, 3, 3, 7, 7])
+    assert accuracies(distances, same, fold).tolist() == [1, 1, 1, 0.5]
 
 
 @pytest.mark.parametrize("name", ["dlib", "facenet", "openface"])
@@ -91,7 +105,7 @@ def test_what_is_written_on_a_card_can_be_read_and_written_again(name, tmp_path)
     embeddings, labels = people()
     first = np.arange(0, 600, 3)
     pairs = np.concatenate([first, first]), np.concatenate([first + 1, np.roll(first, 5)])
-    measured = calibrate(embeddings, labels, *pairs, np.repeat([True, False], 200))
+    measured = calibrate(embeddings, labels, *pairs, np.repeat([True, False], 200), np.arange(400) % 4)
     write(path, measured)
     once = path.read_text()
     write(path, measured)
@@ -107,13 +121,13 @@ def test_what_is_written_on_a_card_can_be_read_and_written_again(name, tmp_path)
 @pytest.mark.zoo
 def test_the_command_measures_on_photos(shared, tmp_path):
     lines = (shared / "data" / "lfw" / "pairs.txt").read_text().splitlines()
-    genuine, impostor = lines[1:11], lines[301:311]
-    (tmp_path / "pairs.txt").write_text("\n".join(["1\t10", *genuine, *impostor]) + "\n")
-    for line in (*genuine, *impostor):
+    chosen = [*lines[1:6], *lines[301:306], *lines[601:606], *lines[901:906]]  # of the first fold and of the second
+    (tmp_path / "pairs.txt").write_text("\n".join(["2\t5", *chosen]) + "\n")
+    for line in chosen:
         for name in line.split()[:: 2 if len(line.split()) == 4 else 3]:
             (tmp_path / name).exists() or (tmp_path / name).symlink_to(shared / "data" / "lfw" / "photos" / name)
     (row,) = json.loads(CliRunner().invoke(app, [str(tmp_path), "mobilefacenet-y1", "--json"]).stdout)
     assert row["accuracy"] > 0.9
-    assert row["pairs"] == 20
+    assert (row["pairs"], row["folds"]) == (20, 2)
     assert row["thresholds"]["far_1e-4"] < row["thresholds"]["far_1e-2"]
     assert all(speed["both"] > speed["forward"] > 0 for speed in row["speed"])

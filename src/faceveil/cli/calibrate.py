@@ -35,9 +35,9 @@ def calibrate(
 ) -> None:
     """Measure accuracy, thresholds and speed of recognizers on pairs of photos.
 
-    Accuracy, in percent, is the mean over ten folds and their standard deviation. Below the distance under "1e-3" lies
-    one in a thousand pairs of strangers; TAR is the percentage of genuine pairs below it. Speed is in milliseconds for
-    an image, forward / forward and backward, alone and 16 at a time.
+    Accuracy, in percent, is the mean over the folds of pairs.txt and their standard deviation. Below the distance under
+    "1e-3" lies one in a thousand pairs of strangers; TAR is the percentage of genuine pairs below it. Speed is in
+    milliseconds for an image, forward / forward and backward, alone and 16 at a time.
 
     Example: faceveil calibrate ~/lfw facenet dlib
     """
@@ -62,7 +62,7 @@ def _measure(name: str, dataset: Dataset, write: bool, quiet: bool) -> tuple[str
     (pairs,) = map(faces.compare, dataset.pairs().values())
     with torch.inference_mode():
         embeddings: Embeddings = torch.cat([recognizer(images) for images in faces.batches(16)])
-    measured = calibration.calibrate(embeddings, faces.labels, pairs.first, pairs.second, pairs.same)
+    measured = calibration.calibrate(embeddings, faces.labels, pairs.first, pairs.second, pairs.same, pairs.fold)
     if write:
         calibration.write(cards.path(name), measured)
     return name, measured, [calibration.speed(recognizer, batch) for batch in BATCHES]

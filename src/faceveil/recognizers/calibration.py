@@ -1,8 +1,8 @@
 """How well a recognizer tells people apart, how far apart strangers lie and how fast it is: measured here.
 
-Accuracy as in LFW's protocol: the threshold is chosen on nine tenths of the pairs and judged on the rest, ten times
-(Huang et al., 2007, http://vis-www.cs.umass.edu/lfw/). Thresholds at a false acceptance rate come from all pairs of
-photos of different people, of which there are far more.
+Accuracy as in LFW's protocol: the threshold is chosen on all folds of the pairs but one and judged on that one, for
+each in turn (Huang et al., 2007, http://vis-www.cs.umass.edu/lfw/). Nobody is in two of its folds. Thresholds at a
+false acceptance rate come from all pairs of photos of different people, of which there are far more.
 """
 
 import time
@@ -22,7 +22,6 @@ from faceveil.recognizers.base import Recognizer
 from faceveil.types import Embeddings
 
 RATES = {"far_1e-2": 1e-2, "far_1e-3": 1e-3, "far_1e-4": 1e-4}
-FOLDS = 10
 ROWS = 1024  # embeddings that are compared with all others at a time
 
 Distances = Float[ndarray, " _"]
@@ -34,7 +33,8 @@ class Calibration:
 
     `accuracy` is the mean over the folds and `accuracy_std` their standard deviation; `auc` is the area under the ROC
     curve; `thresholds` are Euclidean distances that a given share of strangers fall below; `tar` is the share of the
-    genuine pairs that lie below the one for 1e-3. `pairs` and `strangers` say how many pairs each came from.
+    genuine pairs that lie below the one for 1e-3. `pairs`, in so many `folds`, and `strangers` say how many pairs each
+    came from.
     """
 
     accuracy: float
@@ -42,6 +42,7 @@ class Calibration:
     auc: float
     tar: float
     pairs: int
+    folds: int
     strangers: int
     thresholds: dict[str, float]
 
@@ -61,23 +62,27 @@ def calibrate(
     first: Int64[ndarray, " m"],
     second: Int64[ndarray, " m"],
     same: Bool[ndarray, " m"],
+    fold: Int64[ndarray, " m"],
 ) -> Calibration:
-    """Judges embeddings of photos, whose labels say whom they show, by pairs of their indices.
+    """Judges embeddings of photos, whose labels say whom they show, by pairs of their indices, each in its fold.
 
-    Raises `SettingError` where there are fewer than ten pairs of one kind.
+    Raises `SettingError` where there are fewer than two folds, or no pairs of one kind.
     """
-    if min(same.sum(), (~same).sum()) < FOLDS:
-        raise SettingError(f"{same.sum()} genuine and {(~same).sum()} impostor pairs; {FOLDS} of each are needed")
+    numbers = np.unique(fold)
+    if len(numbers) < 2 or same.all() or not same.any():
+        found = f"{same.sum()} genuine and {(~same).sum()} impostor pairs in {len(numbers)} folds"
+        raise SettingError(f"{found}; both kinds and two folds at least are needed: take LFW's own pairs.txt")
     distances = (embeddings[first] - embeddings[second]).norm(dim=1).double().numpy()
     far = np.sort(strangers(embeddings, labels))
     thresholds = {name: float(far[int(rate * len(far))]) for name, rate in RATES.items()}
-    folds = _accuracies(distances, same)
+    folds = accuracies(distances, same, fold)
     return Calibration(
-        accuracy=float(np.mean(folds)),
-        accuracy_std=float(np.std(folds)),
+        accuracy=float(folds.mean()),
+        accuracy_std=float(folds.std()),
         auc=area(distances[same], distances[~same]),
         tar=float((distances[same] < thresholds["far_1e-3"]).mean()),
         pairs=len(same),
+        folds=len(folds),
         strangers=len(far),
         thresholds=thresholds,
     )
@@ -110,6 +115,15 @@ def best_threshold(distances: Distances, same: Bool[ndarray, " _"]) -> float:
     return float(edges[middle] + edges[middle + 1]) / 2
 
 
+def accuracies(distances: Distances, same: Bool[ndarray, " m"], fold: Int64[ndarray, " m"]) -> Float[ndarray, " folds"]:
+    """The share of right verdicts in each fold, by the threshold that is best in all others."""
+    found = []
+    for judged in (fold == number for number in np.unique(fold)):
+        threshold = best_threshold(distances[~judged], same[~judged])
+        found.append(((distances[judged] < threshold) == same[judged]).mean())
+    return np.array(found)
+
+
 def area(genuine: Distances, impostor: Distances) -> float:
     """The chance that a genuine pair lies nearer than an impostor pair: the area under the ROC curve."""
     impostor = np.sort(impostor)
@@ -139,19 +153,8 @@ def write(path: Path, measured: Calibration) -> None:
     lines += [f"{name} = {distance:.4f}" for name, distance in measured.thresholds.items()]
     lines += ["", "[measured]", f"accuracy = {measured.accuracy:.4f}", f"accuracy_std = {measured.accuracy_std:.4f}"]
     lines += [f"auc = {measured.auc:.5f}", f"tar = {measured.tar:.4f}"]
-    lines += [f"pairs = {measured.pairs}", f"strangers = {measured.strangers}"]
+    lines += [f"pairs = {measured.pairs}", f"folds = {measured.folds}", f"strangers = {measured.strangers}"]
     path.write_text("\n".join(lines) + "\n", "utf-8")
-
-
-def _accuracies(distances: Distances, same: Bool[ndarray, " n"]) -> list[float]:
-    """The share of right verdicts in each tenth of the pairs; pairs of a kind go to the tenths in turn."""
-    fold = np.empty(len(same), int)
-    fold[same], fold[~same] = np.arange(same.sum()) % FOLDS, np.arange((~same).sum()) % FOLDS
-    found = []
-    for judged in (fold == i for i in range(FOLDS)):
-        threshold = best_threshold(distances[~judged], same[~judged])
-        found.append(float(((distances[judged] < threshold) == same[judged]).mean()))
-    return found
 
 
 def _milliseconds(act: Callable[[Tensor], Tensor], images: Tensor) -> float:
