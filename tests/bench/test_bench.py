@@ -68,7 +68,7 @@ def test_the_report_says_the_same_everywhere(photos, net, tmp_path):
     write(done, tmp_path)
     rows = list(csv.reader((tmp_path / "table.csv").read_text("utf-8").splitlines()))
     assert rows == [["recognizer", "level", "<photos>"], ["toy-0", "1.0", "2"], ["toy-0", "2.0", "2"]]
-    assert "| toy-0 | 2.0 | 2 |" in (tmp_path / "table.md").read_text("utf-8")
+    assert "| toy-0      | 2.0   | 2        |" in (tmp_path / "table.md").read_text("utf-8")
     told = json.loads((tmp_path / "cells.json").read_text("utf-8"))
     assert (told["experiment"], told["quick"], told["seed"]) == ("counting", True, 3)
     assert [cell["found"]["level"] for cell in told["cells"]] == [1.0, 2.0]

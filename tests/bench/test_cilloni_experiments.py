@@ -79,7 +79,7 @@ def test_verification_compares_clear_and_cloaked_photos(photos, net, tmp_path):
     assert found["one cloaked"]["auc"] < 1
     assert len(found["both cloaked"]["tpr"]) == 150
     write(done, tmp_path)
-    assert (tmp_path / "table.md").read_text("utf-8").count("| a | toy-0 |") == 3
+    assert (tmp_path / "table.md").read_text("utf-8").count("| a    | toy-0      |") == 3
 
 
 def test_verification_needs_a_list_of_pairs(net, tmp_path):

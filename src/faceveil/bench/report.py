@@ -31,13 +31,18 @@ def write(run: Run, folder: Path) -> None:
     pictures = {caption: _png(figure) for caption, figure in run.experiment.figures(run.cells).items()}
     files = {
         "index.html": _page(run, table, pictures).encode(),
-        "table.md": f"{run.experiment.title}\n\n{_markdown(table)}\n\n{caption(run)}\n".encode(),
+        "table.md": text(run).encode(),
         "table.csv": _csv(table).encode(),
         "cells.json": json.dumps(record(run), indent=1).encode(),
     }
     files |= {f"plot-{number}.png": picture for number, picture in enumerate(pictures.values(), 1)}
     for name, data in files.items():
         publish(data, folder / name, force=True)
+
+
+def text(run: Run) -> str:
+    """The title, the table and its caption, in Markdown."""
+    return f"{run.experiment.title}\n\n{_markdown(run.experiment.table(run.cells))}\n\n{caption(run)}\n"
 
 
 def caption(run: Run) -> str:
@@ -72,8 +77,10 @@ def _png(figure: Figure) -> bytes:
 
 
 def _markdown(table: Table) -> str:
-    lines = [table.columns, ("---",) * len(table.columns), *table.rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    """A table whose columns stand below each other in plain text, too."""
+    widths = [max(map(len, column)) for column in zip(table.columns, *table.rows, strict=True)]
+    lines = [table.columns, tuple("-" * width for width in widths), *table.rows]
+    return "\n".join(f"| {' | '.join(map(str.ljust, line, widths))} |" for line in lines)
 
 
 def _csv(table: Table) -> str:

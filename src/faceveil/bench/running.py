@@ -8,21 +8,22 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from faceveil import __version__, datasets, weights
 from faceveil.bench.base import Cell, Experiment, Settings
-from faceveil.bench.material import Material
-from faceveil.datasets import Dataset
+from faceveil.bench.material import Material, Part
+from faceveil.datasets import Dataset, Faces, Sample
 from faceveil.errors import SettingError
 from faceveil.photo.files import publish, remove_leftovers
 from faceveil.recognizers import Recognizer, store
 from faceveil.recognizers.card import Card
 
 Task = Callable[[], Cell]
-Track = Callable[[Sequence[Task]], Iterable[Task]]
+Track = Callable[[Sequence[Any], str], Iterable[Any]]  # things to go through, and what is done to them
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def run(
     *,
     quick: bool = False,
     seed: int = 0,
-    track: Track = iter,
+    track: Track = lambda things, what: things,
 ) -> Run:
     """Measures every cell that `folder` does not hold yet, and gives them all; `track` may show how far it is.
 
@@ -76,13 +77,20 @@ def run(
     tasks: list[Task] = []
     for name, part in parts.items():
         for recognizer in recognizers:
-            faces = datasets.prepare(part, recognizer.card.input.template, recognizer.size)
+            faces = _prepare(part, recognizer, track)
             used[name] = Used(str(part.path), len(set(faces.labels[faces.labels >= 0])), len(faces), len(faces.missing))
             material = Material(recognizer, faces, faces.compare(part.listed), seed)
             what = f"{experiment.name} {__version__} {files[recognizer.name]} {seed} {_digest(material)}"
             tasks += [partial(_cell, experiment, name, material, each, kept, what) for each in plan.settings]
-    cells = tuple(task() for task in track(tasks))
+    cells = tuple(task() for task in track(tasks, f"{experiment.name}: cells"))
     return Run(experiment, quick, seed, used, files, _versions(), cells)
+
+
+def _prepare(part: Part, recognizer: Recognizer, track: Track) -> Faces:
+    def watch(photos: Sequence[Sample]) -> Iterable[Sample]:
+        return track(photos, f"{part.path.name}: faces")
+
+    return datasets.prepare(part, recognizer.card.input.template, recognizer.size, track=watch)
 
 
 def _cell(experiment: Experiment, data: str, material: Material, settings: Settings, folder: Path, what: str) -> Cell:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -11,7 +11,6 @@ from rich.table import Table
 
 from faceveil import datasets, recognizers
 from faceveil.bench import EXPERIMENTS, report, run
-from faceveil.bench.running import Task
 from faceveil.cli.report import show_json
 from faceveil.device import choose
 from faceveil.errors import SettingError
@@ -57,19 +56,15 @@ def bench(
     ]
     folder = output or Path("bench") / name
 
-    def watch(tasks: Sequence[Task]) -> Iterable[Task]:
-        return track(tasks, f"{name}: cells", console=Console(stderr=True), transient=True, disable=as_json)
+    def watch(things: Sequence[Any], what: str) -> Iterable[Any]:
+        return track(things, what, console=Console(stderr=True), transient=True, disable=as_json)
 
     finished = run(experiment, sets, chosen, folder, quick=quick, seed=seed, track=watch)
     report.write(finished, folder)
     if as_json:
         show_json(report.record(finished))
     else:
-        table = experiment.table(finished.cells)
-        shown = Table(*table.columns, box=None, caption=report.caption(finished))
-        for row in table.rows:
-            shown.add_row(*row)
-        Console().print(shown)
+        typer.echo(report.text(finished))
         typer.echo(f"report: {folder / 'index.html'}")
 
 
