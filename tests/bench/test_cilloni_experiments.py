@@ -10,6 +10,7 @@ from attacks.toys import recognizer
 from bench.miniature import album
 from faceveil import datasets, recognizers
 from faceveil.bench import EXPERIMENTS, Plan, run, write
+from faceveil.bench.cilloni.breadth import BREADTH
 from faceveil.bench.cilloni.clustering import CLUSTERING
 from faceveil.bench.cilloni.identification import IDENTIFICATION
 from faceveil.bench.cilloni.strategies import STRATEGIES
@@ -103,6 +104,21 @@ def test_identification_is_measured_as_the_protocol_does(photos, net, tmp_path):
     rows = (tmp_path / "table.csv").read_text("utf-8").splitlines()
     assert len(rows) == 1 + 5 * 3
     assert rows[1] == "a,toy-0,3,nearest neighbor,all clear,100.00,0.00,,20.08 / 59.02"
+
+
+def test_breadth_is_measured_as_far_as_there_are_people(photos, net, tmp_path):
+    sizes = [{"breadth": breadth, "depth": 1, "probes": 2, "times": 3} for breadth in (2, 3, 4)]
+    done = run(small(BREADTH, People(3, 3), *sizes), {"a": photos}, [net], tmp_path)
+    two, three, four = (cell.found for cell in done.cells)
+    faces = datasets.prepare(photos, "facenet", net.size)
+    embeddings = net(faces[:])
+    expected = identify(embeddings, embeddings, faces.labels, people=2, depth=1, probes=2, times=3)
+    assert two == {rule: each.mean() for rule, each in expected.items()}
+    assert (three["nearest neighbor"], four) == (1, {})
+    write(done, tmp_path)
+    rows = (tmp_path / "table.csv").read_text("utf-8").splitlines()
+    assert rows[2].startswith("a,toy-0,3,1,100.00,")
+    assert rows[3] == "a,toy-0,4,1,,,,,,,"
 
 
 def test_clustering_is_measured_as_the_protocol_does(photos, net, tmp_path):

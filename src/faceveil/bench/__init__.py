@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from faceveil.bench.base import Cell, Experiment, Plan, Table
+from faceveil.bench.cilloni.breadth import BREADTH
 from faceveil.bench.cilloni.clustering import CLUSTERING
 from faceveil.bench.cilloni.identification import IDENTIFICATION
 from faceveil.bench.cilloni.strategies import STRATEGIES
@@ -11,7 +12,7 @@ from faceveil.bench.report import write
 from faceveil.bench.running import Run, run
 
 EXPERIMENTS: Mapping[str, Experiment] = {
-    experiment.name: experiment for experiment in (STRATEGIES, VERIFICATION, IDENTIFICATION, CLUSTERING)
+    experiment.name: experiment for experiment in (STRATEGIES, VERIFICATION, IDENTIFICATION, BREADTH, CLUSTERING)
 }
 
 __all__ = ["EXPERIMENTS", "Cell", "Experiment", "Plan", "Run", "Table", "run", "write"]

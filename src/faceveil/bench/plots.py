@@ -43,12 +43,26 @@ def panels(count: int, columns: int = 3, width: float = 3.6, height: float = 3.0
 def lines(series: Mapping[str, Points], x: str, y: str, *, top: float, markers: bool = True) -> Figure:
     """A line for each series, named beside the axes, where the legend hides none of them."""
     figure, (axes,) = panels(1, width=8, height=4.5)
-    for (name, points), look in zip(series.items(), looks(), strict=False):
-        axes.plot(*points, label=name, markersize=5, **look | ({} if markers else {"marker": ""}))
+    _draw(axes, series, markers)
     axes.set(xlabel=x, ylabel=y, ylim=(-0.02 * top, 1.02 * top))
-    axes.grid(alpha=0.3)
     figure.legend(loc="outside right upper")
     return figure
+
+
+def lines_in_panels(several: Mapping[str, Mapping[str, Points]], x: str, y: str, *, top: float) -> Figure:
+    """The same lines in each panel, named once below all."""
+    figure, drawn = panels(len(several), width=4.2, height=3.8)
+    for axes, (title, series) in zip(drawn, several.items(), strict=True):
+        _draw(axes, series, markers=True)
+        axes.set(title=title, xlabel=x, ylabel=y, ylim=(-0.02 * top, 1.02 * top))
+    figure.legend(*drawn[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return figure
+
+
+def _draw(axes: Axes, series: Mapping[str, Points], markers: bool) -> None:
+    for (name, points), look in zip(series.items(), looks(), strict=False):
+        axes.plot(*points, label=name, markersize=5, **look | ({} if markers else {"marker": ""}))
+    axes.grid(alpha=0.3)
 
 
 def bars(places: Sequence[str], series: Mapping[str, Sequence[float]], x: str, y: str, *, chance: float) -> Figure:
