@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from faceveil import recognizers, weights
-from faceveil.cli.weights import app
+from faceveil.cli.weights import app, as_text
 from faceveil.errors import WeightsError
 from faceveil.recognizers import card, store
 
@@ -136,7 +136,22 @@ def test_the_list_tells_what_is_here():
     assert rows["dlib"]["installed"] == "package"
     assert rows["facenet"]["installed"] == "mirror"
     assert rows["facenet"]["bytes"] == 4 * 23_467_824
-    assert "Apache-2.0" in run("list").stdout
+
+
+def test_the_list_fits_into_80_columns_with_a_line_for_each():
+    lines = CliRunner().invoke(app, ["list"], env={"COLUMNS": "80"}).stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert [line.split()[0] for line in lines[1:-1]] == card.names()
+    assert "untested with real weights here" in lines[-1]
+    shown = {line.split()[0]: line for line in lines}
+    assert "Apache-2.0 ..." in shown["facenet"]
+    assert "non-commercial research" in shown["arcface-r50"]
+    assert f"{100 * card.read('facenet').measured['accuracy']:.2f} ±" in shown["facenet"]
+
+
+def test_numbers_that_are_none_are_null():
+    given = {"a": float("nan"), "b": [1.5, float("inf"), None, {"c": float("-inf")}], "d": (True, "NaN")}
+    assert json.loads(as_text(given)) == {"a": None, "b": [1.5, None, None, {"c": None}], "d": [True, "NaN"]}
 
 
 def test_the_markdown_table_has_a_full_row_for_each_recognizer():

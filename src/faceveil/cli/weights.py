@@ -1,6 +1,8 @@
 """`faceveil weights`: the recognizers' weights on this machine."""
 
 import json
+import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from faceveil import weights
 from faceveil.errors import WeightsError
@@ -22,6 +24,19 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 UNTESTED = "untested with real weights here"
 
 
+def as_text(value: object) -> str:
+    """A value as JSON, in which numbers that are none (NaN, infinity) are null."""
+    return json.dumps(_finite(value), allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 @app.command("list")
 def list_(
     as_json: Json = False,
@@ -29,22 +44,24 @@ def list_(
         bool, typer.Option("--markdown", help="Print a table in Markdown, with more numbers.")
     ] = False,
 ) -> None:
-    """Every recognizer: are its weights here, how large are they, under which licence, how accurate.
+    """Every recognizer: are its weights here, how large are they, under which licence, how accurate on LFW.
 
     Example: faceveil weights list
     """
     known = [cards.read(name) for name in cards.names()]
     if as_json:
-        typer.echo(json.dumps([_row(card) for card in known], ensure_ascii=False))
+        typer.echo(as_text([_row(card) for card in known]))
         return
     if as_markdown:
         typer.echo("\n".join(_markdown(known)))
         return
-    table = Table("name", "here", "MB", "licence", "trained on", "LFW, measured here", box=None)
+    table = Table(Column("name", no_wrap=True), "here", Column("MB", justify="right"), "licence", "LFW, %", box=None)
     for card in known:
         here, megabytes = store.installed(card) or "-", f"{store.size(card) / 1e6:.1f}"
-        table.add_row(card.name, here, megabytes, card.licence, card.trained_on, _accuracy(card))
+        accuracy = _accuracy(card).removesuffix(" %") if card.measured else "untested"
+        table.add_row(card.name, here, megabytes, _short(card.licence), accuracy)
     Console().print(table)
+    typer.echo(f"LFW: measured, or {UNTESTED}; more: --json, --markdown")
 
 
 @app.command()
@@ -86,7 +103,7 @@ def verify(
         card.name: _fault(card) for card in map(cards.read, names or cards.names()) if names or store.installed(card)
     }
     if as_json:
-        typer.echo(json.dumps(found, ensure_ascii=False))
+        typer.echo(as_text(found))
     else:
         for name, fault in found.items():
             typer.echo(f"{name}: {fault or 'intact'}")
@@ -105,6 +122,12 @@ def _row(card: Card) -> dict[str, Any]:
         "accuracy": card.measured.get("accuracy"),
         "page": card.sources[0].page,
     }
+
+
+def _short(licence: str) -> str:
+    """A licence's name; "..." stands for conditions and remarks, of which --json tells."""
+    name = re.split(r" \(| there;", licence)[0]
+    return name if name == licence else f"{name} ..."
 
 
 def _accuracy(card: Card) -> str:
@@ -138,7 +161,8 @@ def _fault(card: Card) -> str:
 
 def _pull(card: Card) -> None:
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
         task = shown.add_task(card.name, total=None)
 
         def watch(which: str, done: int, total: int) -> None:
