@@ -5,6 +5,7 @@ import pytest
 from synthetic import lay, png
 from typer.testing import CliRunner
 
+from faceveil import datasets
 from faceveil.cli.data import app
 from faceveil.datasets import Split
 from faceveil.errors import SettingError
@@ -46,6 +47,39 @@ def test_a_name_is_not_given_away_without_force(pack, tmp_path):
     run("prepare", "tiny", other, "--for", "mobilefacenet-y1", "--force")
     entry = json.loads(run("list", "--json"))[0]
     assert (entry["path"], list(entry["faces"])) == (str(other), ["arcface-112x112"])
+
+
+@pytest.mark.parametrize("damage", [b"", b'{"name": "bad"', b"\xff", b"[]", b"{}"])
+def test_a_damaged_entry_is_listed_and_the_others_are_read(pack, cache, damage):
+    run("prepare", "tiny", pack, "--for", "mobilefacenet-y1")
+    bad = cache / "datasets" / "bad.json"
+    bad.write_bytes(damage)
+    entries = json.loads(run("list", "--json"))
+    assert [entry["name"] for entry in entries] == ["tiny", "bad"]
+    assert entries[1] == {"name": "bad", "damaged": str(bad)}
+    assert "damaged" in run("list")
+    assert datasets.open("tiny").path == pack
+    run("prepare", "bad", pack, "--for", "mobilefacenet-y1")
+    assert [entry["photos"] for entry in json.loads(run("list", "--json"))] == [4, 4]
+
+
+def test_an_entry_of_other_types_is_damaged(pack, cache):
+    run("prepare", "tiny", pack, "--for", "mobilefacenet-y1")
+    file = cache / "datasets" / "tiny.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"missing": None}))
+    assert json.loads(run("list", "--json")) == [{"name": "tiny", "damaged": str(file)}]
+
+
+def test_a_name_is_checked_before_the_work(pack, cache):
+    with pytest.raises(SettingError, match="cannot be a name"):
+        run("prepare", "../x", pack)
+    assert not cache.exists()
+
+
+def test_progress_is_shown_on_a_terminal_only(pack):
+    words = ["prepare", "tiny", str(pack), "--for", "mobilefacenet-y1"]
+    assert CliRunner().invoke(app, words).stderr == ""
+    assert "tiny arcface" in CliRunner().invoke(app, words, env={"FORCE_COLOR": "1"}).stderr
 
 
 def test_splits_people_with_enough_photos(tmp_path):

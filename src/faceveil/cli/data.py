@@ -1,6 +1,5 @@
 """`faceveil data`: data sets, prepared once for every measurement."""
 
-import json
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -8,10 +7,12 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
 from faceveil import datasets
+from faceveil.cli.weights import as_text
 from faceveil.datasets import Split, catalog
 from faceveil.datasets.catalog import Entry
 from faceveil.errors import SettingError
@@ -30,17 +31,20 @@ def list_(as_json: Json = False) -> None:
 
     Example: faceveil data list
     """
-    found = list(catalog.entries())
+    found, damaged = list(catalog.entries()), catalog.damaged()
     if as_json:
-        typer.echo(json.dumps([asdict(entry) for entry in found], ensure_ascii=False))
+        unread = [{"name": name, "damaged": str(file)} for name, file in damaged.items()]
+        typer.echo(as_text([*map(asdict, found), *unread]))
         return
-    if not found:
+    if not found and not damaged:
         typer.echo("no data set so far; prepare one with: faceveil data prepare NAME PATH")
         return
     table = Table("name", "layout", "photos", "people", "pairs", "faces", "left out", "path", box=None)
     for entry in found:
         counts = str(entry.photos), str(entry.identities), _counts(entry.pairs, "\n"), _counts(entry.faces, "\n")
-        table.add_row(entry.name, entry.layout, *counts, str(len(entry.missing)), entry.path)
+        table.add_row(entry.name, entry.layout, *counts, str(len(entry.missing)), escape(entry.path))
+    for name, file in damaged.items():
+        table.add_row(escape(name), "damaged", *"-----", escape(f"{file}; prepare it again"))
     Console().print(table)
 
 
@@ -61,19 +65,21 @@ def prepare(
 
     Example: faceveil data prepare lfw ~/lfw --for dlib --for facenet
     """
+    catalog.check(name)
     dataset = datasets.open(path, layout)
     older = catalog.find(name)
     if older and older.path != str(dataset.path.resolve()) and not force:
         raise SettingError(f"{name} is the data set in {older.path}; choose another name, or use --force")
     inputs = [card.read(recognizer).input for recognizer in recognizers or ["dlib"]]
-    faces = {}
+    faces, console = {}, Console(stderr=True)
     for template, size in dict.fromkeys((given.template, (given.height, given.width)) for given in inputs):
         label = f"{template}-{size[0]}x{size[1]}"
-        watch = partial(track, description=f"{name} {label}", console=Console(stderr=True), disable=as_json)
+        quiet = as_json or not console.is_terminal
+        watch = partial(track, description=f"{name} {label}", console=console, disable=quiet)
         faces[label] = datasets.prepare(dataset, template, size, track=watch)
     entry = catalog.describe(name, dataset, faces)
     entry.save()
-    typer.echo(json.dumps(asdict(entry), ensure_ascii=False) if as_json else _summary(entry))
+    typer.echo(as_text(asdict(entry)) if as_json else _summary(entry))
 
 
 @app.command()

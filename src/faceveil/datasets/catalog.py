@@ -3,8 +3,9 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import get_origin
 
 from faceveil import cache
 from faceveil.datasets.base import Dataset
@@ -39,10 +40,18 @@ class Entry:
 
     def save(self) -> None:
         """Puts it into the catalog, in the place of an older entry; raises `SettingError`, `UnwritablePhotoError`."""
-        if not re.fullmatch(r"\w[\w.-]*", self.name):
-            raise SettingError(f"{self.name!r} cannot be a name; use letters, digits, '.', '-' and '_'")
-        data = json.dumps(asdict(self), ensure_ascii=False).encode()
+        check(self.name)
+        data = json.dumps(asdict(self)).encode()
         publish(data, _folder() / f"{self.name}.json", force=True)
+
+
+_KINDS = {each.name: get_origin(each.type) or each.type for each in fields(Entry)}  # str, int or dict
+
+
+def check(name: str) -> None:
+    """Raises `SettingError` for what cannot be the name of a data set."""
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise SettingError(f"{name!r} cannot be a name; use letters, digits, '.', '-' and '_'")
 
 
 def describe(name: str, dataset: Dataset, faces: Mapping[str, Faces]) -> Entry:
@@ -63,9 +72,13 @@ def describe(name: str, dataset: Dataset, faces: Mapping[str, Faces]) -> Entry:
 
 
 def entries() -> Iterator[Entry]:
-    """The catalog, in the order of the names."""
-    for file in sorted(_folder().glob("*.json")):
-        yield Entry(**json.loads(file.read_text("utf-8")))
+    """The catalog, in the order of the names; what is damaged is passed over."""
+    return (entry for _, entry in _files() if entry)
+
+
+def damaged() -> dict[str, Path]:
+    """The files in the catalog that cannot be read, by name; preparing the data set again writes a new one."""
+    return {file.stem: file for file, entry in _files() if entry is None}
 
 
 def find(name: str) -> Entry | None:
@@ -75,6 +88,20 @@ def find(name: str) -> Entry | None:
 
 def _folder() -> Path:
     return cache.folder() / "datasets"
+
+
+def _files() -> Iterator[tuple[Path, Entry | None]]:
+    return ((file, _read(file)) for file in sorted(_folder().glob("*.json")))
+
+
+def _read(file: Path) -> Entry | None:
+    """The entry in a file, or none where it is damaged."""
+    try:
+        table = json.loads(file.read_bytes())
+        fits = all(type(table[name]) is kind for name, kind in _KINDS.items())
+        return Entry(**table) if fits else None
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
 
 
 def open(where: str | Path, layout: str | None = None) -> Dataset:
