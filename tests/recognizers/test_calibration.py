@@ -127,6 +127,7 @@ def test_the_command_measures_on_photos(shared, tmp_path):
         for name in line.split()[:: 2 if len(line.split()) == 4 else 3]:
             (tmp_path / name).exists() or (tmp_path / name).symlink_to(shared / "data" / "lfw" / "photos" / name)
     (row,) = json.loads(CliRunner().invoke(app, [str(tmp_path), "mobilefacenet-y1", "--json"]).stdout)
+    assert CliRunner().invoke(app, [str(tmp_path), "mobilefacenet-y1"]).stderr == ""
     assert row["accuracy"] > 0.9
     assert (row["pairs"], row["folds"]) == (20, 2)
     assert row["thresholds"]["far_1e-4"] < row["thresholds"]["far_1e-2"]

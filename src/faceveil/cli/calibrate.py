@@ -1,6 +1,5 @@
 """`faceveil calibrate`: how accurate and how fast the recognizers are, measured on this machine."""
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +12,7 @@ from rich.progress import track
 from rich.table import Table
 
 from faceveil import datasets, recognizers
+from faceveil.cli.weights import as_text
 from faceveil.datasets import Dataset, Sample
 from faceveil.errors import SettingError
 from faceveil.recognizers import calibration, store
@@ -42,21 +42,22 @@ def calibrate(
     Example: faceveil calibrate ~/lfw facenet dlib
     """
     dataset = datasets.open(path)
-    if not dataset.pairs():
-        raise SettingError(f"{path} holds no list of pairs; take LFW with its pairs.txt")
+    if len(dataset.pairs()) != 1:
+        raise SettingError(f"{path} holds {len(dataset.pairs())} lists of pairs, not one; take LFW with its pairs.txt")
     chosen = names or [name for name in cards.names() if store.installed(cards.read(name))]
     rows = [_measure(name, dataset, write, as_json) for name in chosen]
     if as_json:
-        typer.echo(json.dumps([{"name": n, **asdict(c), "speed": list(map(asdict, s))} for n, c, s in rows]))
+        typer.echo(as_text([{"name": n, **asdict(c), "speed": list(map(asdict, s))} for n, c, s in rows]))
     else:
         Console().print(_table(rows))
 
 
 def _measure(name: str, dataset: Dataset, write: bool, quiet: bool) -> tuple[str, Calibration, list[Speed]]:
-    recognizer = recognizers.load(name)
+    recognizer, console = recognizers.load(name), Console(stderr=True)
+    disable = quiet or not console.is_terminal
 
     def watch(samples: Sequence[Sample]) -> Iterable[Sample]:
-        return track(samples, f"{name}: faces", console=Console(stderr=True), transient=True, disable=quiet)
+        return track(samples, f"{name}: faces", console=console, transient=True, disable=disable)
 
     faces = datasets.prepare(dataset, recognizer.card.input.template, recognizer.size, track=watch)
     (pairs,) = map(faces.compare, dataset.pairs().values())
