@@ -174,7 +174,7 @@ STRATEGIES = Experiment(
     ),
     recognizers=("facenet",),
     full=Plan(People(25, 10), _strategies(MARGINS)),
-    quick=Plan(People(5, 4), _strategies((0.6, PROJECTED))),
+    quick=Plan(People(5, 4), _strategies((PROJECTED,))),
     measure=_measure,
     table=_table,
     figures=_figures,
