@@ -6,7 +6,7 @@ from scipy.ndimage import correlate
 from torch import Generator
 
 from attacks.toys import pictures
-from faceveil.attacks.transforms import Momentum, Smoothing, Surroundings, VarianceTuning
+from faceveil.attacks.transforms import Colorless, Momentum, Smoothing, Surroundings, VarianceTuning
 
 
 def quadratic(center: torch.Tensor) -> Surroundings:
@@ -37,3 +37,9 @@ def test_variance_tuning_remembers_what_the_neighborhood_has_beyond_the_gradient
     assert torch.equal(direction, torch.ones_like(gradient))
     assert memory.abs().max() < 5 * 0.3 / math.sqrt(3 * 400)  # the mean of 400 uniform numbers
     assert torch.equal(memory[0], memory[1])
+
+
+def test_colorless_moves_all_channels_alike_by_the_loss_of_a_common_shift():
+    gradient = torch.randn(2, 3, 4, 4, generator=Generator().manual_seed(0))
+    direction, _ = Colorless()(gradient, torch.zeros_like(gradient), quadratic(torch.zeros_like(gradient)))
+    assert torch.allclose(direction, gradient.sum(1, keepdim=True).expand(-1, 3, -1, -1))

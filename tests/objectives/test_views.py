@@ -22,11 +22,10 @@ from faceveil.objectives.diversity import (
     Turning,
     scales,
 )
-from faceveil.objectives.views import JPEG, Alignment, Gray, OneOf, Rounding, Shrinking
+from faceveil.objectives.views import JPEG, Alignment, Gray, Halving, OneOf, Rounding
 
 RANDOM = [
     JPEG(),
-    Shrinking(),
     OneOf((Dimming(0.5), Rounding())),
     Sometimes(Dimming(0.5)),
     Padding(0.5),
@@ -96,9 +95,11 @@ def test_gray_images_are_seen_gray():
     assert torch.equal(seen[1], images[1])
 
 
-def test_shrinking_keeps_what_is_smooth():
+def test_halving_takes_the_mean_of_four_pixels_and_keeps_what_is_smooth():
+    board = (torch.arange(8)[:, None] + torch.arange(8)).remainder(2).float().expand(1, 3, 8, 8)
+    assert torch.allclose(Halving()(board), torch.full((1, 3, 8, 8), 0.5))
     smooth = torch.linspace(0, 1, 64).expand(1, 3, 64, 64).contiguous()
-    assert (Shrinking()(smooth) - smooth).abs().max() < 0.02
+    assert (Halving()(smooth) - smooth).abs().max() < 0.02
 
 
 MATRICES = torch.tensor([[[0.9, 0.1, 2.0], [-0.1, 0.9, 3.0]], [[1.1, 0.0, 1.0], [0.0, 1.1, 0.0]]])

@@ -40,6 +40,14 @@ class Momentum(GradientTransform):
 
 
 @dataclass(frozen=True)
+class Colorless(GradientTransform):
+    """The sum over the channels, for each of them: all move alike, so that no hue changes."""
+
+    def __call__(self, gradient: Images, memory: Tensor, surroundings: Surroundings) -> tuple[Images, Tensor]:
+        return gradient.sum(1, keepdim=True).expand_as(gradient), memory
+
+
+@dataclass(frozen=True)
 class Smoothing(GradientTransform):
     """The gradient blurred by a Gaussian, as if shifted images were seen (TI: Dong et al., 2019, Eq. 6 and 8).
 

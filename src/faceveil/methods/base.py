@@ -2,14 +2,40 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import cached_property
+
+import torch
 
 from faceveil.faces.region import Region
+from faceveil.methods.scene import STILL, Scene
+from faceveil.recognizers import Recognizer
 from faceveil.types import Images
 
 
 class Method(ABC):
-    """Regions around n faces to their cloaked images [n, 3, GRID, GRID], on the same grid."""
+    """Faces to their cloaked images, `batch` of them at a time, against the `surrogates`.
+
+    A face's cloak does not depend on the others. `jitter` is that of the faces' alignment (see `Alignment`).
+    """
+
+    surrogates: tuple[Recognizer, ...]
+    batch: int
+    jitter: tuple[float, float, float] = STILL
 
     @abstractmethod
+    def cloak(self, scene: Scene) -> Images:
+        """The cloaked images of a scene."""
+
     def __call__(self, regions: Sequence[Region]) -> Images:
-        """Cloaked images, in the regions' order; a face's cloak does not depend on the others."""
+        """Cloaked images [n, 3, GRID, GRID] of faces in their photos, made with the surrogates' fast copies."""
+        batches = [regions[i : i + self.batch] for i in range(0, len(regions), self.batch)]
+        return torch.cat([self.cloak(Scene.of(batch, self.guides, self.jitter)) for batch in batches])
+
+    def aligned(self, images: Images) -> Images:
+        """Cloaked images [n, 3, h, w], aligned for the first surrogate as the images are."""
+        return self.cloak(Scene.aligned(images, self.surrogates))
+
+    @cached_property
+    def guides(self) -> tuple[Recognizer, ...]:
+        """The surrogates' fast copies."""
+        return tuple(surrogate.surrogate() for surrogate in self.surrogates)

@@ -13,10 +13,9 @@ from torch import Generator, Tensor
 from faceveil.attacks.budget import Unlimited
 from faceveil.attacks.gradient import GradientAttack, Stop
 from faceveil.errors import SettingError
-from faceveil.faces.region import Region
 from faceveil.methods.base import Method
 from faceveil.methods.identities import Candidates, candidates
-from faceveil.methods.scene import Own, Scene, cloak_regions
+from faceveil.methods.scene import Own, Scene
 from faceveil.objectives.base import Objective
 from faceveil.objectives.feature import PLAIN, Dodging, Impersonation
 from faceveil.objectives.triplet import Triplet
@@ -59,13 +58,6 @@ class Cilloni(Method):
     def __post_init__(self) -> None:
         if self.select not in SELECTIONS:
             raise SettingError(f"select is {self.select!r}; it is one of {', '.join(SELECTIONS)}")
-
-    def __call__(self, regions: Sequence[Region]) -> Images:
-        return cloak_regions(self.cloak, regions, self.surrogates, self.batch)
-
-    def aligned(self, images: Images) -> Images:
-        """Cloaked images, aligned for the first surrogate as the images are."""
-        return self.cloak(Scene.aligned(images, self.surrogates))
 
     def cloak(self, scene: Scene) -> Images:
         """The cloaked images of a scene."""

@@ -12,10 +12,9 @@ import torch
 from faceveil.attacks.budget import Linf
 from faceveil.attacks.gradient import bim
 from faceveil.errors import SettingError
-from faceveil.faces.region import Region
 from faceveil.methods.base import Method
 from faceveil.methods.identities import candidates
-from faceveil.methods.scene import Own, Scene, cloak_regions
+from faceveil.methods.scene import Own, Scene
 from faceveil.objectives.cross_entropy import Centroids, Classes, CrossEntropy, Head
 from faceveil.recognizers import Recognizer
 from faceveil.types import Images
@@ -51,9 +50,6 @@ class Deidentification(Method):
                 f"there are {len(self.heads)} heads; give one for each of {len(self.surrogates)} surrogates"
             )
         Linf(self.epsilon)  # raises `SettingError` for a budget that makes no sense
-
-    def __call__(self, regions: Sequence[Region]) -> Images:
-        return cloak_regions(self.cloak, regions, self.surrogates, self.batch)
 
     def aligned(self, images: Images, classes: Classes | None = None) -> Images:
         """Cloaked images, aligned for the first surrogate as the images are; `classes` are the people's in the heads.

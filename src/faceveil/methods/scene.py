@@ -103,13 +103,5 @@ class Scene:
         return Scene(self.images[chosen], self.surrogates, views, share)
 
 
-def cloak_regions(
-    cloak: Callable[[Scene], Images], regions: Sequence[Region], surrogates: Sequence[Recognizer], batch: int
-) -> Images:
-    """The cloaked images of faces in photos, `batch` of them at a time, against the surrogates' fast copies."""
-    guides = [surrogate.surrogate() for surrogate in surrogates]
-    return torch.cat([cloak(Scene.of(regions[i : i + batch], guides)) for i in range(0, len(regions), batch)])
-
-
 def _same(images: Images, generator: Generator | None = None) -> Images:
     return images

@@ -16,10 +16,9 @@ from faceveil.attacks.budget import Linf
 from faceveil.attacks.gradient import GradientAttack
 from faceveil.attacks.transforms import Momentum
 from faceveil.errors import SettingError
-from faceveil.faces.region import Region
 from faceveil.methods.base import Method
 from faceveil.methods.identities import Candidates, apart, candidates
-from faceveil.methods.scene import Own, Scene, cloak_regions
+from faceveil.methods.scene import Own, Scene
 from faceveil.objectives.base import Objective, View
 from faceveil.objectives.diversity import Affinity, Padding
 from faceveil.objectives.feature import RelativeIdentification
@@ -81,13 +80,6 @@ class TipIm(Method):
             if value not in known:
                 raise SettingError(f"{name} is {value!r}; it is one of {', '.join(known)}")
         Linf(self.epsilon)  # raises `SettingError` for a budget that makes no sense
-
-    def __call__(self, regions: Sequence[Region]) -> Images:
-        return cloak_regions(self.cloak, regions, self.surrogates, self.batch)
-
-    def aligned(self, images: Images) -> Images:
-        """Cloaked images, aligned for the first surrogate as the images are."""
-        return self.cloak(Scene.aligned(images, self.surrogates))
 
     def cloak(self, scene: Scene) -> Images:
         """The cloaked images of a scene."""

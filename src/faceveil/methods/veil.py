@@ -1,26 +1,24 @@
 """veil, our default: away from the person, with everything that a shared file suffers inside the loop.
 
-Iterative dodging with momentum (MI-FGSM) inside an L-infinity budget that fades out around the face. Each step sees
-the face through a random alignment, as detectors differ, and as the 8-bit file or as a JPEG of it. A face is done when
-it is farther from the person than `margin` times every surrogate's threshold, after JPEG 75.
+Iterative dodging with momentum (MI-FGSM) inside an L-infinity budget that fades out around the face. A cloak changes
+brightness only: colors show more than they protect. Each step sees the face through a random alignment, as detectors
+differ, and as the 8-bit file, as a JPEG of it, or at half its size. A face is done when it is farther from the person
+than `margin` times every surrogate's threshold, after JPEG 75.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from faceveil.attacks.budget import Linf
 from faceveil.attacks.gradient import GradientAttack, Stop
-from faceveil.attacks.transforms import Momentum
-from faceveil.faces.region import Region
+from faceveil.attacks.transforms import Colorless, Momentum
 from faceveil.methods.base import Method
 from faceveil.methods.scene import Scene
 from faceveil.objectives.base import Largest
 from faceveil.objectives.feature import Dodging
-from faceveil.objectives.views import JPEG, OneOf, Rounding
+from faceveil.objectives.views import JPEG, Halving, OneOf, Rounding
 from faceveil.recognizers import Recognizer
 from faceveil.types import Images
 
@@ -47,20 +45,10 @@ class Veil(Method):
     def __post_init__(self) -> None:
         Linf(self.epsilon)  # raises `SettingError` for a budget that makes no sense
 
-    def __call__(self, regions: Sequence[Region]) -> Images:
-        batches = [regions[i : i + self.batch] for i in range(0, len(regions), self.batch)]
-        return torch.cat([self.cloak(Scene.of(batch, self.guides, self.jitter)) for batch in batches])
-
-    @cached_property
-    def guides(self) -> tuple[Recognizer, ...]:
-        """The surrogates' fast copies."""
-        return tuple(surrogate.surrogate() for surrogate in self.surrogates)
-
     def cloak(self, scene: Scene) -> Images:
-        """The cloaked images of a scene."""
         sources = scene.embed()
         windows = None if scene.share is None else _windows(scene.share)
-        suffered = OneOf((JPEG(60, 95, windows), Rounding(), Rounding()))
+        suffered = OneOf((JPEG(60, 95, windows), Halving(), Rounding(), Rounding()))
 
         def away(i: int, guide: Recognizer) -> Dodging:
             return Dodging(guide, sources[i])
@@ -68,8 +56,8 @@ class Veil(Method):
         objective = scene.mean(away).through(suffered)
         stop = Stop(Largest(scene.each(away)).through(JPEG(75, 75, windows)), -self.margin, every=10)
         budget = Linf(self.epsilon, scene.share)
-        momentum = (Momentum(self.decay),)
-        attack = GradientAttack(budget, self.steps, self.step_size / 255, momentum, random_start=True, seed=self.seed)
+        walk = (Colorless(), Momentum(self.decay))
+        attack = GradientAttack(budget, self.steps, self.step_size / 255, walk, random_start=True, seed=self.seed)
         return attack(scene.images, objective, stop)
 
 
