@@ -22,3 +22,7 @@ def test_the_files_it_links_to_are_there():
     links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if not link.startswith("http")]
     assert links
     assert all((Path(__file__).parents[1] / link).exists() for link in links)
+
+
+def test_nothing_is_left_to_be_filled_in():
+    assert not re.findall(r"@[A-Z]+@", README)
