@@ -7,6 +7,7 @@ from torch import Tensor
 Pixels = UInt8[ndarray, "_ _ 3"]  # a photo's 8-bit RGB
 Images = Float[Tensor, "n 3 h w"]  # RGB in [0, 1]
 Aligned = Float[Tensor, "n 3 height width"]  # images cut from others, of a size of their own
+Directions = Float[Tensor, "n _ h w"]  # where images are to move; one channel where all three move alike
 Picture = Float[Tensor, "3 rows columns"]  # one whole photo, RGB in [0, 1]
 Embeddings = Float[Tensor, "n d"]  # unit length where the recognizer's card says so
 PerImage = Float[Tensor, " n"]

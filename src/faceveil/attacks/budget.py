@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from faceveil.errors import SettingError
-from faceveil.types import Images
+from faceveil.types import Directions, Images
 
 
 class Budget(ABC):
@@ -24,7 +24,7 @@ class Budget(ABC):
         return partial(self.project, images=images)
 
     @abstractmethod
-    def step(self, gradient: Images, size: float) -> Images:
+    def step(self, gradient: Directions, size: float) -> Directions:
         """The step that lowers a linear loss most, of that size."""
 
     @abstractmethod
@@ -67,7 +67,7 @@ class Linf(Budget):
         radius = self.radius.to(images.device)
         return partial(torch.clamp, min=(images - radius).clamp_(0, 1), max=(images + radius).clamp_(0, 1))
 
-    def step(self, gradient: Images, size: float) -> Images:
+    def step(self, gradient: Directions, size: float) -> Directions:
         return -size * _shared(gradient.sign(), self.share)
 
     def start(self, images: Images, generator: Generator) -> Images:
@@ -97,7 +97,7 @@ class L2(Budget):
         shrinking = (self.levels / 255 / _size(change)).clamp(max=1)
         return (images + shrinking * change).clamp(0, 1)
 
-    def step(self, gradient: Images, size: float) -> Images:
+    def step(self, gradient: Directions, size: float) -> Directions:
         shared = _shared(gradient, self.share)
         return -size * shared / _size(shared)
 
@@ -122,7 +122,7 @@ class Unlimited(Budget):
     def project(self, cloaked: Images, images: Images) -> Images:
         return cloaked.clamp(0, 1)
 
-    def step(self, gradient: Images, size: float) -> Images:
+    def step(self, gradient: Directions, size: float) -> Directions:
         shared = _shared(gradient, self.share)
         return -size * shared / shared.abs().amax((1, 2, 3), keepdim=True).clamp(min=1e-20)
 
@@ -139,10 +139,10 @@ def _check(levels: float) -> None:
         raise SettingError(f"epsilon is {levels:g}; it counts 8-bit levels, more than 0 and at most 255")
 
 
-def _shared(change: Images, share: Tensor | None) -> Images:
+def _shared(change: Directions, share: Tensor | None) -> Directions:
     return change if share is None else change * share
 
 
-def _size(change: Images) -> Tensor:
+def _size(change: Directions) -> Tensor:
     """Root mean squares [n, 1, 1, 1]; never zero."""
     return change.square().mean((1, 2, 3), keepdim=True).sqrt().clamp(min=1e-20)

@@ -68,7 +68,7 @@ class GradientAttack:
         budget, finished = self.budget, images.clone()
         active = torch.arange(len(images), device=images.device)
         cloaked = budget.start(images, generator) if self.random_start else images
-        memories = [torch.zeros_like(images) for _ in self.transforms]
+        memories = [images.new_zeros(len(images), 1, 1, 1) for _ in self.transforms]
         pace = images.new_zeros(len(images)) if stop is None else stop.start(cloaked)
         project = budget.around(images)
         for step in range(self.steps):

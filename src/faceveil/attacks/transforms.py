@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from faceveil.types import Images
+from faceveil.types import Directions, Images
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class GradientTransform(ABC):
     """A gradient and a memory in, a direction and the new memory out; the memory stays outside, with the loop."""
 
     @abstractmethod
-    def __call__(self, gradient: Images, memory: Tensor, surroundings: Surroundings) -> tuple[Images, Tensor]:
+    def __call__(self, gradient: Directions, memory: Tensor, surroundings: Surroundings) -> tuple[Directions, Tensor]:
         """The transformed gradient, and what to remember; the first memory is zero."""
 
 
@@ -33,7 +33,7 @@ class Momentum(GradientTransform):
 
     decay: float = 1.0
 
-    def __call__(self, gradient: Images, memory: Tensor, surroundings: Surroundings) -> tuple[Images, Tensor]:
+    def __call__(self, gradient: Directions, memory: Tensor, surroundings: Surroundings) -> tuple[Directions, Tensor]:
         total = torch.linalg.vector_norm(gradient, 1, (1, 2, 3), keepdim=True).clamp(min=1e-12)
         memory = torch.addcdiv(self.decay * memory, gradient, total, value=gradient[0].numel())
         return memory, memory
@@ -41,10 +41,10 @@ class Momentum(GradientTransform):
 
 @dataclass(frozen=True)
 class Colorless(GradientTransform):
-    """The sum over the channels, for each of them: all move alike, so that no hue changes."""
+    """The sum over the channels, [n, 1, h, w]: all move alike, so that no hue changes."""
 
-    def __call__(self, gradient: Images, memory: Tensor, surroundings: Surroundings) -> tuple[Images, Tensor]:
-        return gradient.sum(1, keepdim=True).expand_as(gradient), memory
+    def __call__(self, gradient: Directions, memory: Tensor, surroundings: Surroundings) -> tuple[Directions, Tensor]:
+        return gradient.sum(1, keepdim=True), memory
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Smoothing(GradientTransform):
     size: int = 7
     reach: float = 3.0
 
-    def __call__(self, gradient: Images, memory: Tensor, surroundings: Surroundings) -> tuple[Images, Tensor]:
+    def __call__(self, gradient: Directions, memory: Tensor, surroundings: Surroundings) -> tuple[Directions, Tensor]:
         taps = torch.exp(-torch.linspace(-self.reach, self.reach, self.size, device=gradient.device).square() / 2)
         taps = taps / taps.sum()
         kernel = torch.outer(taps, taps).expand(3, 1, -1, -1)
@@ -76,7 +76,7 @@ class VarianceTuning(GradientTransform):
     reach: float
     neighbors: int = 20
 
-    def __call__(self, gradient: Images, memory: Tensor, surroundings: Surroundings) -> tuple[Images, Tensor]:
+    def __call__(self, gradient: Directions, memory: Tensor, surroundings: Surroundings) -> tuple[Directions, Tensor]:
         around = torch.zeros_like(gradient)
         for _ in range(self.neighbors):
             noise = 2 * torch.rand(gradient.shape[1:], generator=surroundings.generator).to(gradient.device) - 1
