@@ -4,6 +4,7 @@ import io
 import pickle
 import re
 import struct
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -80,7 +81,8 @@ def fold(given: Mapping[str, Tensor], epsilon: float = 1e-5) -> Tensors:
 
 
 def _pytorch(data: bytes) -> Mapping[str, Tensor]:
-    return _state_dict(torch.load(io.BytesIO(data), map_location="cpu", weights_only=True))
+    with warnings.catch_warnings(action="ignore"):  # of unusual pickles, which are refused anyway if need be
+        return _state_dict(torch.load(io.BytesIO(data), map_location="cpu", weights_only=True))
 
 
 def _state_dict(found: object) -> Mapping[str, Tensor]:
