@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 
+from faceveil.faces.region import Region
 from faceveil.objectives.base import Objective
 from faceveil.recognizers import Card, Recognizer
 from faceveil.recognizers.card import Embedding, Input
@@ -39,6 +41,16 @@ def pictures(count: int, seed: int = 0, size: int = 12) -> Tensor:
     """8-bit images in [0, 1], white and black among their pixels."""
     levels = torch.randint(-40, 296, (count, 3, size, size), generator=Generator().manual_seed(seed))
     return levels.clamp(0, 255) / 255
+
+
+def regions(count: int, gray: bool = False) -> list[Region]:
+    """Faces in photos of noise."""
+    found = []
+    for seed in range(count):
+        pixels = np.random.default_rng(seed).integers(0, 256, (240, 220, 3), dtype=np.uint8)
+        landmarks = torch.tensor([[[80.0, 90.0], [140.0, 92.0], [110.0, 130.0], [85.0, 165.0], [135.0, 165.0]]])
+        found.append(Region.around(landmarks + seed, pixels, gray))
+    return found
 
 
 @dataclass(frozen=True)

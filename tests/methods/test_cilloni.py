@@ -28,7 +28,7 @@ def people(net):
 def chosen(method, images):
     sources = method.surrogates[0](images)
     others = method.targets[0].expand(len(images), -1, -1)
-    return method._select([sources], [others], Scene.aligned(images, method.surrogates).seeds(method.seed))
+    return method._select(Scene.aligned(images, method.surrogates), [sources], [others])
 
 
 def test_the_papers_numbers_are_the_defaults(net):

@@ -1,14 +1,12 @@
 """What holds for every published method, on toys."""
 
-import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
-from attacks.toys import pictures, recognizer
+from attacks.toys import pictures, recognizer, regions
 from faceveil.attacks.budget import Linf
 from faceveil.errors import SettingError
-from faceveil.faces.region import GRID, Region
+from faceveil.faces.region import GRID
 from faceveil.methods import METHODS, build
 from faceveil.methods.scene import Scene
 from faceveil.objectives.cross_entropy import Softmax
@@ -31,15 +29,6 @@ EPSILON = {"bim": 6, "illc": 6, "tip-im": 12}
 @pytest.fixture(scope="module")
 def surrogates():
     return recognizer(0), recognizer(1, (16, 12), normalized=False)
-
-
-def regions(count: int, gray: bool = False) -> list[Region]:
-    found = []
-    for seed in range(count):
-        pixels = np.random.default_rng(seed).integers(0, 256, (240, 220, 3), dtype=np.uint8)
-        landmarks = torch.tensor([[[80.0, 90.0], [140.0, 92.0], [110.0, 130.0], [85.0, 165.0], [135.0, 165.0]]])
-        found.append(Region.around(landmarks + seed, pixels, gray))
-    return found
 
 
 @pytest.mark.parametrize(("name", "settings"), SETTINGS.values(), ids=SETTINGS)
@@ -88,33 +77,6 @@ def test_a_faces_cloak_does_not_depend_on_how_many_are_cloaked(name, surrogates)
     together = build(name, surrogates, settings)(faces)
     by_two = build(name, surrogates, settings | {"batch": 2})(faces)
     assert float((together - by_two).abs().mean()) < 0.1 / 255
-
-
-def test_gray_photos_are_seen_gray(surrogates):
-    scene = Scene.of(regions(2, gray=True), surrogates)
-    tinted = scene.images + torch.tensor([0.1, 0.0, -0.1])[:, None, None]
-    for plain, seen in zip(scene.embed(), scene.embed(tinted), strict=True):
-        assert torch.allclose(plain, seen, atol=1e-5)
-
-
-def test_surrogates_see_aligned_images_aligned_for_themselves():
-    """A template that is the first one's, twice as large: the second surrogate sees the image enlarged."""
-    seen: list[Tensor] = []
-    nets = recognizer(0), recognizer(1, (24, 24))
-    nets[1].network.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
-    images = torch.linspace(0.2, 0.8, 12).expand(1, 3, 12, 12).contiguous()
-    Scene.aligned(images, nets).embed()
-    levels = (seen[0] + 1) / 2
-    assert torch.allclose(
-        levels[0, 0, 5, 2:22], torch.nn.functional.interpolate(images, 24, mode="bilinear")[0, 0, 5, 2:22]
-    )
-
-
-def test_photos_differ_in_their_seeds_and_neighbors_do_not_matter(surrogates):
-    scene = Scene.aligned(pictures(3), surrogates)
-    assert len(set(scene.seeds(0))) == 3
-    assert scene[torch.tensor([1])].seeds(0) == scene.seeds(0)[1:2]
-    assert scene.seeds(0) != scene.seeds(1)
 
 
 @pytest.mark.parametrize(

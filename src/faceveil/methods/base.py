@@ -15,12 +15,14 @@ from faceveil.types import Images
 class Method(ABC):
     """Faces to their cloaked images, `batch` of them at a time, against the `surrogates`.
 
-    A face's cloak does not depend on the others. `jitter` is that of the faces' alignment (see `Alignment`).
+    A face's cloak does not depend on the others. `jitter` is that of the faces' alignment (see `Alignment`),
+    `weights` say how much each surrogate counts (equally unless given).
     """
 
     surrogates: tuple[Recognizer, ...]
     batch: int
     jitter: tuple[float, float, float] = STILL
+    weights: tuple[float, ...] = ()
 
     @abstractmethod
     def cloak(self, scene: Scene) -> Images:
@@ -29,11 +31,11 @@ class Method(ABC):
     def __call__(self, regions: Sequence[Region]) -> Images:
         """Cloaked images [n, 3, GRID, GRID] of faces in their photos, made with the surrogates' fast copies."""
         batches = [regions[i : i + self.batch] for i in range(0, len(regions), self.batch)]
-        return torch.cat([self.cloak(Scene.of(batch, self.guides, self.jitter)) for batch in batches])
+        return torch.cat([self.cloak(Scene.of(batch, self.guides, self.jitter, self.weights)) for batch in batches])
 
     def aligned(self, images: Images) -> Images:
         """Cloaked images [n, 3, h, w], aligned for the first surrogate as the images are."""
-        return self.cloak(Scene.aligned(images, self.surrogates))
+        return self.cloak(Scene.aligned(images, self.surrogates, self.weights))
 
     @cached_property
     def guides(self) -> tuple[Recognizer, ...]:

@@ -54,6 +54,7 @@ class Cilloni(Method):
     identities: int = 250
     batch: int = 16
     seed: int = 0
+    weights: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if self.select not in SELECTIONS:
@@ -67,7 +68,7 @@ class Cilloni(Method):
             return self._walk(scene, self._stirred(scene), away, Stop(away, -torch.inf, 1, away, self.slowest))
         others = candidates(scene, sources, self.targets, self.identities, self.seed)
         cloaked = scene.images
-        for chosen in self._select(sources, others, scene.seeds(self.seed)):
+        for chosen in self._select(scene, sources, others):
             negatives = [some[torch.arange(len(chosen)), chosen] for some in others]
             cloaked = self._pull(scene, cloaked, sources, negatives)
         return cloaked
@@ -86,11 +87,9 @@ class Cilloni(Method):
         share = 1 if scene.share is None else scene.share
         return (scene.images + STIR / 255 * share * noise.to(scene.images.device)).clamp(0, 1)
 
-    def _select(self, sources: Sequence[Own], others: Sequence[Candidates], seeds: Sequence[int]) -> list[Tensor]:
+    def _select(self, scene: Scene, sources: Sequence[Own], others: Sequence[Candidates]) -> list[Tensor]:
         """The negative examples of each image, as indices [n], in the order in which they are processed."""
-        away = torch.stack([(some - own[:, None]).norm(dim=2) for own, some in zip(sources, others, strict=True)]).mean(
-            0
-        )
+        away = scene.combine([(some - own[:, None]).norm(dim=2) for own, some in zip(sources, others, strict=True)])
         if self.select == "similar":
             if (away.amax(1) <= self.margin).any():
                 raise SettingError(
@@ -101,5 +100,6 @@ class Cilloni(Method):
         if self.select == "farthest":
             return farthest
         count = away.shape[1]
-        drawn = [torch.randperm(count, generator=Generator().manual_seed(seed))[: self.negatives] for seed in seeds]
+        generators = [Generator().manual_seed(seed) for seed in scene.seeds(self.seed)]
+        drawn = [torch.randperm(count, generator=generator)[: self.negatives] for generator in generators]
         return [*farthest, *torch.stack(drawn, 1).to(away.device)]

@@ -41,6 +41,7 @@ class Deidentification(Method):
     identities: int = 100
     batch: int = 16
     seed: int = 0
+    weights: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if self.attack not in ATTACKS:
@@ -56,13 +57,13 @@ class Deidentification(Method):
 
         Without classes, those that the heads find likeliest.
         """
-        return self.cloak(Scene.aligned(images, self.surrogates), classes)
+        return self.cloak(Scene.aligned(images, self.surrogates, self.weights), classes)
 
     def cloak(self, scene: Scene, classes: Classes | None = None) -> Images:
         """The cloaked images of a scene."""
         sources = scene.embed()
         heads = self.heads or self._heads(scene, sources)
-        scores = torch.stack([head(own).log_softmax(1) for head, own in zip(heads, sources, strict=True)]).mean(0)
+        scores = scene.combine([head(own).log_softmax(1) for head, own in zip(heads, sources, strict=True)])
         if self.attack == "illc":
             sign, chosen = 1.0, scores.argmin(1)
         else:

@@ -1,7 +1,7 @@
 """What a method works on: the faces of some photos, or aligned ones, as its surrogates see them."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from zlib import crc32
 
 import torch
@@ -20,58 +20,79 @@ from faceveil.types import Images
 
 STILL = (0.0, 0.0, 0.0)  # no jitter
 Own = Float[Tensor, "_ _"]  # one surrogate's embeddings; each has a length of its own
+Wanted = tuple[str, tuple[int, int]]  # the template to which a recognizer's images are aligned, and their size
 
 
 @dataclass(frozen=True)
 class Scene:
-    """Images [n, 3, h, w], the surrogates, and the view through which each of them sees the images.
+    """Images [n, 3, h, w], several recognizers as one, the surrogates, and the views through which they see the images.
 
-    `share` [n, 1, h, w] in [0, 1] says how much of a cloak each pixel takes; all of it without one.
+    There is a view for each template and size: surrogates that want the same see the same, and it is made once.
+    `weights` say how much each surrogate counts, equally unless given. `share` [n, 1, h, w] in [0, 1] says how much of
+    a cloak each pixel takes; all of it without one. Raises `SettingError` for weights that are not one positive number
+    for each surrogate.
     """
 
     images: Images
     surrogates: tuple[Recognizer, ...]
-    views: tuple[View, ...]
+    views: Mapping[Wanted, View]
+    weights: tuple[float, ...] = ()
     share: Float[Tensor, "n 1 h w"] | None = None
+
+    def __post_init__(self) -> None:
+        if self.weights and (len(self.weights) != len(self.surrogates) or min(self.weights) <= 0):
+            raise SettingError(f"the weights are {self.weights}; give {len(self.surrogates)} positive numbers")
 
     @classmethod
     def of(
-        cls, regions: Sequence[Region], surrogates: Sequence[Recognizer], jitter: tuple[float, float, float] = STILL
+        cls,
+        regions: Sequence[Region],
+        surrogates: Sequence[Recognizer],
+        jitter: tuple[float, float, float] = STILL,
+        weights: tuple[float, ...] = (),
     ) -> "Scene":
         """Faces in their photos, aligned with some jitter; gray photos are seen gray."""
         device = surrogates[0].scale.device
         gray = torch.tensor([region.gray for region in regions], device=device)
-        views: list[View] = []
-        for surrogate in surrogates:
-            template = templates.template(surrogate.card.input.template, *surrogate.size)
+
+        def view(name: str, size: tuple[int, int]) -> View:
+            template = templates.template(name, *size)
             matrices = torch.cat([region.matrices(template) for region in regions]).to(device)
-            alignment = Alignment(matrices, surrogate.size, jitter)
-            views.append(Chain((Gray(gray), alignment)) if gray.any() else alignment)
+            alignment = Alignment(matrices, size, jitter)
+            return Chain((Gray(gray), alignment)) if gray.any() else alignment
+
         images = torch.cat([region.images for region in regions]).to(device)
         share = torch.cat([region.mask() for region in regions]).to(device)
-        return cls(images, tuple(surrogates), tuple(views), share)
+        views = {wanted: view(*wanted) for wanted in map(_wanted, surrogates)}
+        return cls(images, tuple(surrogates), views, weights, share)
 
     @classmethod
-    def aligned(cls, images: Images, surrogates: Sequence[Recognizer]) -> "Scene":
+    def aligned(cls, images: Images, surrogates: Sequence[Recognizer], weights: tuple[float, ...] = ()) -> "Scene":
         """Images aligned for the first surrogate; others see them aligned for themselves.
 
         Raises `SettingError` for images of another size than the first surrogate's.
         """
-        first, size = surrogates[0].card.input, images.shape[2:]
-        if tuple(size) != surrogates[0].size:
+        size, first = tuple(images.shape[2:]), _wanted(surrogates[0])
+        if size != first[1]:
             raise SettingError(
-                f"images are {size[0]} x {size[1]}; {surrogates[0].name} takes {first.height} x {first.width}"
+                f"images are {size[0]} x {size[1]}; {surrogates[0].name} takes {first[1][0]} x {first[1][1]}"
             )
-        landmarks = templates.template(first.template, *size)[None]
-        views: list[View] = []
-        for surrogate in surrogates:
-            card = surrogate.card.input
-            if (card.template, surrogate.size) == (first.template, surrogates[0].size):
-                views.append(_same)
-            else:
-                matrix = similarity(landmarks, templates.template(card.template, *surrogate.size))
-                views.append(Alignment(matrix.expand(len(images), 2, 3).to(images.device), surrogate.size))
-        return cls(images, tuple(surrogates), tuple(views))
+        landmarks = templates.template(first[0], *first[1])[None]
+
+        def view(name: str, size: tuple[int, int]) -> View:
+            if (name, size) == first:
+                return _same
+            matrix = similarity(landmarks, templates.template(name, *size))
+            return Alignment(matrix.expand(len(images), 2, 3).to(images.device), size)
+
+        views = {wanted: view(*wanted) for wanted in map(_wanted, surrogates)}
+        return cls(images, tuple(surrogates), views, weights)
+
+    @property
+    def parts(self) -> tuple[float, ...]:
+        """Each surrogate's part of the whole, 1."""
+        weights = self.weights or (1.0,) * len(self.surrogates)
+        return tuple(weight / sum(weights) for weight in weights)
 
     def embed(self, images: Images | None = None) -> tuple[Own, ...]:
         """Each surrogate's embeddings of the scene's images, or of others in their place."""
@@ -80,17 +101,26 @@ class Scene:
 
     def see(self, images: Images, generator: Generator | None = None) -> tuple[Own, ...]:
         """Each surrogate's embeddings of images in the place of the scene's; gradients pass."""
-        pairs = zip(self.surrogates, self.views, strict=True)
-        return tuple(surrogate(view(images, generator)) for surrogate, view in pairs)
+        seen = {wanted: view(images, generator) for wanted, view in self.views.items()}
+        return tuple(surrogate(seen[_wanted(surrogate)]) for surrogate in self.surrogates)
 
     def mean(self, make: Callable[[int, Recognizer], Objective]) -> Objective:
-        """The mean of an objective for each surrogate, by number, seen through its view."""
-        terms = self.each(make)
-        return Sum(tuple(1 / len(terms) * term for term in terms))
+        """The weighted mean of an objective for each surrogate, by number, seen through its view."""
+        pairs = enumerate(zip(self.parts, self.surrogates, strict=True))
+        terms = [(_wanted(surrogate), part * make(i, surrogate)) for i, (part, surrogate) in pairs]
+        shared = (
+            Sum(tuple(term for own, term in terms if own == wanted)).through(view)
+            for wanted, view in self.views.items()
+        )
+        return Sum(tuple(shared))
 
     def each(self, make: Callable[[int, Recognizer], Objective]) -> tuple[Objective, ...]:
         """An objective for each surrogate, by number, seen through its view."""
-        return tuple(make(i, surrogate).through(self.views[i]) for i, surrogate in enumerate(self.surrogates))
+        return tuple(make(i, net).through(self.views[_wanted(net)]) for i, net in enumerate(self.surrogates))
+
+    def combine(self, values: Sequence[Tensor]) -> Tensor:
+        """The weighted mean of what the surrogates say, in their order."""
+        return torch.stack([part * value for part, value in zip(self.parts, values, strict=True)]).sum(0)
 
     def seeds(self, seed: int) -> list[int]:
         """A number for each image that its pixels and the seed alone decide: photos differ, neighbors do not matter."""
@@ -98,9 +128,13 @@ class Scene:
         return [crc32(image.tobytes(), seed) for image in levels]
 
     def __getitem__(self, chosen: Tensor) -> "Scene":
-        views = tuple(chosen_view(view, chosen) for view in self.views)
+        views = {wanted: chosen_view(view, chosen) for wanted, view in self.views.items()}
         share = None if self.share is None else self.share[chosen]
-        return Scene(self.images[chosen], self.surrogates, views, share)
+        return replace(self, images=self.images[chosen], views=views, share=share)
+
+
+def _wanted(recognizer: Recognizer) -> Wanted:
+    return recognizer.card.input.template, recognizer.size
 
 
 def _same(images: Images, generator: Generator | None = None) -> Images:

@@ -74,6 +74,7 @@ class TipIm(Method):
     identities: int = 10
     batch: int = 8
     seed: int = 0
+    weights: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         for name, value, known in (("search", self.search, SEARCHES), ("gain", self.gain, GAINS)):
@@ -128,7 +129,7 @@ class TipIm(Method):
 class Aims:
     """The people in a scene, `sources` [n, d], and k targets for each, `targets` [n, k, d], for each surrogate.
 
-    D is the mean over the surrogates of the squared distance, twice of which strangers have on the unit sphere.
+    D is the surrogates' weighted mean of the squared distance, in units in which strangers have 2, as on the sphere.
     """
 
     scene: Scene
@@ -145,7 +146,7 @@ class Aims:
 
         def one(i: int, surrogate: Recognizer) -> Objective:
             chosen = self.targets[i] if target is None else self.targets[i][:, target, None]
-            return self._weight(i) * RelativeIdentification(surrogate, self.sources[i], chosen)
+            return self._unit(i) * RelativeIdentification(surrogate, self.sources[i], chosen)
 
         return self.scene.mean(one)
 
@@ -160,8 +161,8 @@ class Aims:
         images = images.detach().requires_grad_()
         embeddings = self.scene.see(images if view is None else view(images, generator), generator)
         pulls = [
-            2 * self._weight(i) / len(embeddings) * (self.sources[i] - some.transpose(0, 1))
-            for i, some in enumerate(self.targets)
+            2 * part * self._unit(i) * (self.sources[i] - some.transpose(0, 1))
+            for i, (part, some) in enumerate(zip(self.scene.parts, self.targets, strict=True))
         ]
         each = [
             torch.autograd.grad(embeddings, images, pull, retain_graph=True)[0] for pull in zip(*pulls, strict=True)
@@ -177,10 +178,10 @@ class Aims:
         for i, some in enumerate(embeddings):
             seen = some.view(k, n, 1, -1)
             own, others = ((seen - at).norm(dim=3) ** power for at in (self.sources[i][:, None], self.targets[i]))
-            gaps.append(self._weight(i) ** (power / 2) * (own - others))
-        return torch.stack(gaps).mean(0)
+            gaps.append(self._unit(i) ** (power / 2) * (own - others))
+        return self.scene.combine(gaps)
 
-    def _weight(self, i: int) -> float:
+    def _unit(self, i: int) -> float:
         return 2 / apart(self.scene.surrogates[i]) ** 2
 
 
