@@ -20,6 +20,7 @@ LAYERS = [
     "objectives",
     "attacks",
     "methods",
+    "service",
     "datasets",
     "protocols",
     "jobs",

@@ -6,6 +6,7 @@ FaceveilError
 │   └── UnwritablePhotoError   the place exists already, or cannot be written
 ├── NoFaceError              no face in a photo, or none of those asked for
 ├── WeightsError             weights that are missing, damaged or do not fit
+├── ServiceError             a service that refuses, or bytes that are none of its messages
 └── SettingError             a value that makes no sense
 
 Every message is one line that says what was found and what to do next.
@@ -34,6 +35,10 @@ class NoFaceError(FaceveilError):
 
 class WeightsError(FaceveilError):
     """Weights that are missing, damaged or do not fit their network."""
+
+
+class ServiceError(FaceveilError):
+    """A service that refuses, or bytes that are none of its messages."""
 
 
 class SettingError(FaceveilError, ValueError):
