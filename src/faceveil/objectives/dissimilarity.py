@@ -17,7 +17,8 @@ class Dissimilarity(Objective):
     """DSSIM, (1 - SSIM) / 2, to the originals; 0 is equal (Wang et al., 2004; Fawkes: Shan et al., 2020, section 4.2).
 
     With `scales` the mean over the images and their halves, quarters ..., as far as windows fit into them, so that
-    blotches count as grain does. Where a map `share` [n, 1, h, w] says what may change, the mean over that, so that a wide margin makes no cloak look better.
+    blotches count as grain does. Where a map `share` [n, 1, h, w] says what may change, the mean over that, so that a
+    wide margin makes no cloak look better.
     """
 
     originals: Images
