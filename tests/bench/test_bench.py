@@ -3,12 +3,16 @@ import json
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
+import torch
+from torch.nn.functional import interpolate
 
 from attacks.toys import recognizer
 from bench.miniature import Counter, album, counting
-from faceveil.bench import run, write
+from faceveil.bench import Table, run, write
 from faceveil.bench.material import People
+from faceveil.bench.report import caption
 from faceveil.errors import SettingError
 
 
@@ -24,7 +28,7 @@ def net():
 
 def test_measures_every_setting_on_every_data_set_by_every_recognizer(photos, net, tmp_path):
     other = recognizer(1)
-    done = run(counting(Counter()), {"a": photos, "b": photos}, [net, other], tmp_path / "out")
+    done = run(counting(Counter()), {"a": photos, "b": photos}, [(net,), (other,)], tmp_path / "out")
     assert [(cell.data, cell.recognizer, cell.settings["level"]) for cell in done.cells] == [
         (data, name, level) for data in "ab" for name in ("toy-0", "toy-1") for level in (1.0, 2.0)
     ]
@@ -32,39 +36,99 @@ def test_measures_every_setting_on_every_data_set_by_every_recognizer(photos, ne
     assert (done.data["a"].people, done.data["a"].photos, done.data["a"].missing) == (2, 4, 0)
 
 
+def test_several_recognizers_fill_a_cell_and_others_judge(photos, net, tmp_path):
+    """Each sees the same photos, aligned for itself; what a judge is changes the cell."""
+    wide, seen = recognizer(1, (16, 20), template="arcface"), []
+
+    def look(material, settings):
+        seen.append(material)
+        return {}
+
+    experiment = replace(counting(look), table=lambda cells: Table(("a",), ()))
+    groups = [(net, wide), (wide,)]
+    done = run(experiment, {"a": photos}, groups, tmp_path, judges=[net], quick=True)
+    assert [cell.recognizer for cell in done.cells[::2]] == ["toy-0+toy-1", "toy-1"]
+    assert (done.judges, set(done.weights)) == (("toy-0",), {"toy-0", "toy-1"})
+    both, alone = seen[0], seen[2]
+    assert (both.recognizer, both.judges, alone.recognizer) == (net, (net,), wide)
+    assert [sample.name for sample in both.samples] == list(alone.faces.names)
+    assert alone.faces[:].shape[2:] == (16, 20)
+    assert torch.equal(alone.clear_to(net), both.clear)
+    assert both.folder != alone.folder
+    assert "with toy-0+toy-1, toy-1, judged by toy-0;" in caption(done)
+    run(experiment, {"a": photos}, groups, tmp_path, quick=True)
+    assert len(seen) == 8
+
+
+def test_a_judge_sees_the_change_of_its_own_image(photos, net, tmp_path):
+    """The same image where it takes the same; else the clear one, changed in the place where the cloak lies."""
+    other, found = recognizer(1, (24, 24)), {}
+
+    def look(material, settings):
+        rows = np.array([2, 0])
+        cloaked = material.cloak(lambda images: (images + 0.2 * _corner(images)).clamp(0, 1), rows)
+        kept = [np.abs((255 * cloaked - (255 * cloaked).round()).numpy()).max(), cloaked.shape]
+        found["kept"] = kept
+        found["own"] = material.cloaked_to(net, cloaked, rows), net(cloaked)
+        clear = material.aligned["facenet", (24, 24)][rows]
+        change = interpolate(cloaked - material.faces[rows], scale_factor=2, mode="bilinear")
+        found["other"] = material.cloaked_to(other, cloaked, rows), other((clear + change).clamp(0, 1))
+        found["still"] = material.cloaked_to(other, material.faces[rows], rows), other(clear)
+        return {}
+
+    run(
+        replace(counting(look), table=lambda cells: Table(("a",), ())),
+        {"a": photos},
+        [(net,)],
+        tmp_path,
+        judges=[other],
+    )
+    assert found["kept"] == [pytest.approx(0, abs=1e-4), (2, 3, 12, 12)]
+    for seen, expected in (found["own"], found["still"]):
+        assert torch.allclose(seen, expected, atol=1e-5)
+    near, far = ((a - b).norm(dim=1) for a, b in (found["other"], (found["other"][0], found["still"][0])))
+    assert (near < 0.1 * far).all()
+
+
+def _corner(images):
+    corner = torch.zeros_like(images)
+    corner[:, :, 2:6, 7:10] = 1
+    return corner
+
+
 def test_goes_on_where_it_was_stopped(photos, net, tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        run(counting(Counter(stops_at=1)), {"a": photos}, [net], tmp_path)
+        run(counting(Counter(stops_at=1)), {"a": photos}, [(net,)], tmp_path)
     again = Counter()
-    first = run(counting(again), {"a": photos}, [net], tmp_path)
+    first = run(counting(again), {"a": photos}, [(net,)], tmp_path)
     assert again.asked == 1
-    assert run(counting(again), {"a": photos}, [net], tmp_path).cells == first.cells
+    assert run(counting(again), {"a": photos}, [(net,)], tmp_path).cells == first.cells
     assert again.asked == 1
 
 
 def test_what_is_measured_otherwise_is_measured_again(photos, net, tmp_path):
     measure = Counter()
     for setting in ({}, {"seed": 1}, {"quick": True}):
-        run(counting(measure), {"a": photos}, [net], tmp_path, **setting)
-    run(counting(measure), {"a": album(tmp_path / "other", seed=1)}, [net], tmp_path)
+        run(counting(measure), {"a": photos}, [(net,)], tmp_path, **setting)
+    run(counting(measure), {"a": album(tmp_path / "other", seed=1)}, [(net,)], tmp_path)
     assert measure.asked == 8
 
 
 def test_leaves_a_folder_alone_that_is_no_report(photos, net, tmp_path):
     (tmp_path / "index.html").write_text("mine")
     with pytest.raises(SettingError, match="something else"):
-        run(counting(Counter()), {"a": photos}, [net], tmp_path)
+        run(counting(Counter()), {"a": photos}, [(net,)], tmp_path)
 
 
 def test_says_that_people_have_too_few_photos(photos, net, tmp_path):
     experiment = counting(Counter())
     many = replace(experiment, full=replace(experiment.full, choose=People(2, 9)))
     with pytest.raises(SettingError, match="0 people have 9 photos"):
-        run(many, {"a": photos}, [net], tmp_path)
+        run(many, {"a": photos}, [(net,)], tmp_path)
 
 
 def test_the_report_says_the_same_everywhere(photos, net, tmp_path):
-    done = run(counting(Counter()), {"a": photos}, [net], tmp_path, quick=True, seed=3)
+    done = run(counting(Counter()), {"a": photos}, [(net,)], tmp_path, quick=True, seed=3)
     write(done, tmp_path)
     rows = list(csv.reader((tmp_path / "table.csv").read_text("utf-8").splitlines()))
     assert rows == [["recognizer", "level", "<photos>"], ["toy-0", "1.0", "2"], ["toy-0", "2.0", "2"]]
@@ -76,7 +140,7 @@ def test_the_report_says_the_same_everywhere(photos, net, tmp_path):
 
 
 def test_the_page_stands_alone(photos, net, tmp_path):
-    write(run(counting(Counter()), {"a": photos}, [net], tmp_path), tmp_path)
+    write(run(counting(Counter()), {"a": photos}, [(net,)], tmp_path), tmp_path)
     page = (tmp_path / "index.html").read_text("utf-8")
     assert "Photos &amp; levels" in page
     assert "<th>&lt;photos&gt;</th>" in page

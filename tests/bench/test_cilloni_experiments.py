@@ -53,7 +53,7 @@ def test_strategies_are_measured_as_the_protocol_does(photos, net, tmp_path):
         {"strategy": "farthest", "margin": 1.0},
         {"strategy": "similar", "margin": 2.0},
     )
-    done = run(small(STRATEGIES, People(3, 3), clear, none, far, unreachable), {"a": photos}, [net], tmp_path)
+    done = run(small(STRATEGIES, People(3, 3), clear, none, far, unreachable), {"a": photos}, [(net,)], tmp_path)
     measured = [cell.found for cell in done.cells]
     faces = datasets.prepare(photos, "facenet", net.size)
     pairs = all_pairs(net(faces[:]), faces.labels)
@@ -70,7 +70,7 @@ def test_strategies_are_measured_as_the_protocol_does(photos, net, tmp_path):
 
 
 def test_verification_compares_clear_and_cloaked_photos(photos, net, tmp_path):
-    done = run(small(VERIFICATION, ListedPairs(), {"strategy": "none"}), {"a": photos}, [net], tmp_path)
+    done = run(small(VERIFICATION, ListedPairs(), {"strategy": "none"}), {"a": photos}, [(net,)], tmp_path)
     (found,) = (cell.found for cell in done.cells)
     faces = datasets.prepare(photos, "facenet", net.size)
     compared = faces.compare(photos.pairs()["album"])
@@ -86,13 +86,13 @@ def test_verification_compares_clear_and_cloaked_photos(photos, net, tmp_path):
 def test_verification_needs_a_list_of_pairs(net, tmp_path):
     folders = datasets.open(album(tmp_path / "album").path)
     with pytest.raises(SettingError, match="holds no list of pairs"):
-        run(VERIFICATION, {"a": folders}, [net], tmp_path / "out", quick=True)
+        run(VERIFICATION, {"a": folders}, [(net,)], tmp_path / "out", quick=True)
 
 
 def test_identification_is_measured_as_the_protocol_does(photos, net, tmp_path):
     """Of twenty people wanted there are three, and it says so."""
     sizes = {"people": 20, "depth": 2, "probes": 1, "times": 3}
-    done = run(small(IDENTIFICATION, People(3, 3), sizes), {"a": photos}, [net], tmp_path)
+    done = run(small(IDENTIFICATION, People(3, 3), sizes), {"a": photos}, [(net,)], tmp_path)
     (found,) = (cell.found for cell in done.cells)
     faces = datasets.prepare(photos, "facenet", net.size)
     embeddings = net(faces[:])
@@ -108,7 +108,7 @@ def test_identification_is_measured_as_the_protocol_does(photos, net, tmp_path):
 
 def test_breadth_is_measured_as_far_as_there_are_people(photos, net, tmp_path):
     sizes = [{"breadth": breadth, "depth": 1, "probes": 2, "times": 3} for breadth in (2, 3, 4)]
-    done = run(small(BREADTH, People(3, 3), *sizes), {"a": photos}, [net], tmp_path)
+    done = run(small(BREADTH, People(3, 3), *sizes), {"a": photos}, [(net,)], tmp_path)
     two, three, four = (cell.found for cell in done.cells)
     faces = datasets.prepare(photos, "facenet", net.size)
     embeddings = net(faces[:])
@@ -122,7 +122,9 @@ def test_breadth_is_measured_as_far_as_there_are_people(photos, net, tmp_path):
 
 
 def test_clustering_is_measured_as_the_protocol_does(photos, net, tmp_path):
-    done = run(small(CLUSTERING, People(3, 3), {"people": 20, "depth": 3, "times": 2}), {"a": photos}, [net], tmp_path)
+    done = run(
+        small(CLUSTERING, People(3, 3), {"people": 20, "depth": 3, "times": 2}), {"a": photos}, [(net,)], tmp_path
+    )
     (found,) = (cell.found for cell in done.cells)
     faces = datasets.prepare(photos, "facenet", net.size)
     together = Agglomerative(count=3)(net(faces[:]))
@@ -159,7 +161,14 @@ def test_lists_the_experiments():
     assert "cilloni-strategies" in command().stdout
 
 
-@pytest.mark.parametrize(("words", "said"), [(["nonsense"], "no experiment"), (["cilloni-strategies"], "--data PATH")])
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nonsense"], "no experiment"),
+        (["cilloni-strategies"], "--data PATH"),
+        (["cilloni-strategies", "--data", ".", "--judges", "dlib"], "--recognizers alone"),
+    ],
+)
 def test_says_what_is_missing(words, said):
     with pytest.raises(SettingError, match=said):
         command(*words)

@@ -14,7 +14,10 @@ Found = dict[str, Any]  # what a cell's measurement found; all that JSON can hol
 
 @dataclass(frozen=True)
 class Cell:
-    """One finished measurement: on which data set, by which recognizer, at which settings, and how long it took."""
+    """One finished measurement: on which data set, by which recognizer, at which settings, and how long it took.
+
+    Several recognizers that are attacked together are named with `+` between.
+    """
 
     data: str
     recognizer: str
@@ -44,7 +47,8 @@ class Experiment:
     """A published experiment.
 
     `original` says on what the paper ran it, `printed` what it printed, by row and column,
-    and `notes` how to read it.
+    and `notes` how to read it. Each of `recognizers` fills cells of its own; of several with `+` between, cloaks are
+    made against all together. Cloaks are measured with the `judges`, or where there are none with their surrogates.
 
     `measure` fills one cell; `table` and `figures`, by their captions, show all of them.
     """
@@ -61,6 +65,7 @@ class Experiment:
     measure: Callable[[Material, Settings], Found]
     table: Callable[[Sequence[Cell]], Table]
     figures: Callable[[Sequence[Cell]], Mapping[str, Figure]]
+    judges: tuple[str, ...] = ()
 
 
 def groups(cells: Sequence[Cell]) -> dict[str, list[Cell]]:

@@ -1,22 +1,26 @@
-"""What a cell works on: aligned faces of the photos that take part, as one recognizer sees them."""
+"""What a cell works on: the photos that take part, and their faces as each recognizer sees them."""
 
 import hashlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from numpy import ndarray
 
 from faceveil.datasets import Comparisons, Dataset, Faces, Pair, Sample
 from faceveil.errors import SettingError
+from faceveil.faces.align import similarity, warp
+from faceveil.faces.templates import template
 from faceveil.protocols.quality import quality
 from faceveil.recognizers import Recognizer
 from faceveil.types import Embeddings, Images
 
 BATCH = 16
+
+Input = tuple[str, tuple[int, int]]  # the template, and the height and width, of a recognizer's images
 
 
 @dataclass(frozen=True)
@@ -105,17 +109,43 @@ class Cloaked:
 
 @dataclass(frozen=True, eq=False)
 class Material:
-    """Aligned faces, the pairs of them, the recognizer that sees them, and a seed for all that is drawn."""
+    """The photos that take part, in one order for all, with their faces aligned once for every input that is wanted.
 
-    recognizer: Recognizer
-    faces: Faces
+    Cloaks are made against the `surrogates` together, and measured with each of the `judges`. `recognizer` is the first
+    surrogate, the only one of most experiments, and `faces` are those that it sees. `folder` is for what the cells of
+    these recognizers, photos and this seed share: it may not be there yet.
+    """
+
+    samples: tuple[Sample, ...]
+    aligned: Mapping[Input, Faces]
     pairs: Comparisons
+    surrogates: tuple[Recognizer, ...]
+    judges: tuple[Recognizer, ...]
     seed: int
+    folder: Path
+    embedded: dict[str, Embeddings] = field(default_factory=dict, repr=False)
 
-    @cached_property
+    @property
+    def recognizer(self) -> Recognizer:
+        """The first surrogate."""
+        return self.surrogates[0]
+
+    @property
+    def faces(self) -> Faces:
+        """The faces as the first surrogate sees them."""
+        return self.aligned[wanted(self.recognizer)]
+
+    @property
     def clear(self) -> Embeddings:
-        """The embeddings of the photos as they are."""
-        return torch.cat([self._embed(images) for images in self._batches()])
+        """The first surrogate's embeddings of the photos as they are."""
+        return self.clear_to(self.recognizer)
+
+    def clear_to(self, judge: Recognizer) -> Embeddings:
+        """A recognizer's embeddings of the photos as they are; they are made once."""
+        if judge.name not in self.embedded:
+            batches = self.aligned[wanted(judge)].batches(BATCH)
+            self.embedded[judge.name] = torch.cat([_embed(judge, images) for images in batches])
+        return self.embedded[judge.name]
 
     def people(self, photos: int, most: int) -> int:
         """How many people, of at least two, have so many photos with a face; `most` at the most."""
@@ -125,19 +155,51 @@ class Material:
     def cloaked(self, cloak: Callable[[Images], Images]) -> Cloaked:
         """The photos cloaked, a batch at a time."""
         embeddings, dssim = [], []
-        for images in self._batches():
-            rounded = (255 * cloak(images)).round() / 255
-            embeddings.append(self._embed(rounded))
+        for images in self.faces.batches(BATCH):
+            rounded = self._cloak(cloak, images)
+            embeddings.append(_embed(self.recognizer, rounded))
             dssim.append(quality(images, rounded).dssim)
         return Cloaked(torch.cat(embeddings), np.concatenate(dssim))
 
-    def _batches(self) -> Iterator[Images]:
-        return (images.to(self.recognizer.scale.device) for images in self.faces.batches(BATCH))
+    def cloak(self, cloak: Callable[[Images], Images], rows: Int64[ndarray, " n"]) -> Images:
+        """Cloaked images of these photos as the first surrogate sees them, rounded to 8 bits, on the CPU."""
+        batches = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
+        return torch.cat([self._cloak(cloak, self.faces[batch]) for batch in batches])
 
-    def _embed(self, images: Images) -> Embeddings:
-        with torch.no_grad():
-            embeddings: Embeddings = self.recognizer(images)
-        return embeddings.cpu()
+    def cloaked_to(self, judge: Recognizer, cloaked: Images, rows: Int64[ndarray, " n"]) -> Embeddings:
+        """A recognizer's embeddings of photos that `cloak` gave cloaked images of.
+
+        Where the judge takes other images than the first surrogate, only the change is brought into the images that it
+        takes of the clear photos, as `protect` brings it into a photo: no face is sampled again.
+        """
+        own, theirs = self.aligned[wanted(self.recognizer)], self.aligned[wanted(judge)]
+        matrix = similarity(_landmarks(self.recognizer)[None], _landmarks(judge))
+        embeddings = []
+        for start in range(0, len(rows), BATCH):
+            some, images = rows[start : start + BATCH], cloaked[start : start + BATCH]
+            if own is not theirs:
+                change = warp(images - own[some], matrix.expand(len(some), 2, 3), judge.size)
+                images = (255 * (theirs[some] + change)).round().clamp(0, 255) / 255
+            embeddings.append(_embed(judge, images))
+        return torch.cat(embeddings)
+
+    def _cloak(self, cloak: Callable[[Images], Images], images: Images) -> Images:
+        return (255 * cloak(images.to(self.recognizer.scale.device)).cpu()).round() / 255
+
+
+def wanted(recognizer: Recognizer) -> Input:
+    """What images a recognizer takes."""
+    return recognizer.card.input.template, recognizer.size
+
+
+def _landmarks(recognizer: Recognizer) -> torch.Tensor:
+    return template(recognizer.card.input.template, *recognizer.size)
+
+
+def _embed(recognizer: Recognizer, images: Images) -> Embeddings:
+    with torch.no_grad():
+        embeddings: Embeddings = recognizer(images.to(recognizer.scale.device))
+    return embeddings.cpu()
 
 
 def _part(dataset: Dataset, samples: list[Sample], pairs: list[Pair] | None = None) -> Part:

@@ -51,8 +51,10 @@ def caption(run: Run) -> str:
         f"{name} ({used.people} people, {used.photos} photos, {used.missing} more without a face that was found)"
         for name, used in run.data.items()
     )
+    makers = ", ".join(dict.fromkeys(cell.recognizer for cell in run.cells))
+    judged = f", judged by {', '.join(run.judges)}" if run.judges else ""
     what = f"{'A quick version, measured' if run.quick else 'Measured'} on {' and '.join(used)}"
-    return f"{what} with {', '.join(run.weights)}; the paper's: {run.experiment.original}. {run.experiment.notes}"
+    return f"{what} with {makers}{judged}; the paper's: {run.experiment.original}. {run.experiment.notes}"
 
 
 def record(run: Run) -> dict[str, object]:
@@ -63,6 +65,7 @@ def record(run: Run) -> dict[str, object]:
         "quick": run.quick,
         "seed": run.seed,
         "data": {name: asdict(used) for name, used in run.data.items()},
+        "judges": run.judges,
         "weights": run.weights,
         "versions": run.versions,
         "seconds": round(sum(cell.seconds for cell in run.cells), 1),
@@ -91,7 +94,9 @@ def _csv(table: Table) -> str:
 
 def _page(run: Run, table: Table, pictures: Mapping[str, bytes]) -> str:
     title, facts = html.escape(run.experiment.title), record(run)
-    shown = {key: facts[key] for key in ("experiment", "quick", "seed", "data", "weights", "versions", "seconds")}
+    shown = {
+        key: facts[key] for key in ("experiment", "quick", "seed", "data", "judges", "weights", "versions", "seconds")
+    }
     figures = (
         f'<figure><img alt="{html.escape(about)}" src="data:image/png;base64,{base64.b64encode(picture).decode()}">'
         f"<figcaption>{html.escape(about)}</figcaption></figure>"

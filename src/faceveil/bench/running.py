@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,13 @@ import torch
 
 from faceveil import __version__, datasets, weights
 from faceveil.bench.base import Cell, Experiment, Settings
-from faceveil.bench.material import Material, Part
-from faceveil.datasets import Dataset, Faces, Sample
+from faceveil.bench.material import Input, Material, Part, wanted
+from faceveil.datasets import Comparisons, Dataset, Faces, Sample
 from faceveil.errors import SettingError
 from faceveil.photo.files import publish, remove_leftovers
 from faceveil.recognizers import Recognizer, store
 from faceveil.recognizers.card import Card
+from faceveil.types import Embeddings
 
 Task = Callable[[], Cell]
 Track = Callable[[Sequence[Any], str], Iterable[Any]]  # things to go through, and what is done to them
@@ -40,13 +42,15 @@ class Used:
 class Run:
     """A finished run: its cells, and all that one needs to know to run it again.
 
-    `weights` are the hashes of the files of each recognizer, by their names.
+    `judges` are the names of those that cloaks were measured with, where others made them. `weights` are the hashes of
+    the files of each recognizer, by their names.
     """
 
     experiment: Experiment
     quick: bool
     seed: int
     data: Mapping[str, Used]
+    judges: tuple[str, ...]
     weights: Mapping[str, Mapping[str, str]]
     versions: Mapping[str, str]
     cells: tuple[Cell, ...]
@@ -55,14 +59,17 @@ class Run:
 def run(
     experiment: Experiment,
     data: Mapping[str, Dataset],
-    recognizers: Sequence[Recognizer],
+    recognizers: Sequence[tuple[Recognizer, ...]],
     folder: Path,
     *,
+    judges: Sequence[Recognizer] = (),
     quick: bool = False,
     seed: int = 0,
     track: Track = lambda things, what: things,
 ) -> Run:
     """Measures every cell that `folder` does not hold yet, and gives them all; `track` may show how far it is.
+
+    Each of `recognizers` is one or several that fill a cell together; without judges they are their own.
 
     Raises `SettingError` for a folder that holds something else, and for a data set that does not suit the experiment.
     """
@@ -72,47 +79,58 @@ def run(
     remove_leftovers(kept)
     plan = experiment.quick if quick else experiment.full
     parts = {name: plan.choose(dataset, seed) for name, dataset in data.items()}
-    files = {recognizer.name: _files(recognizer.card) for recognizer in recognizers}
+    everybody = {each.name: each for each in (*chain.from_iterable(recognizers), *judges)}
+    files = {name: _files(each.card) for name, each in everybody.items()}
     used: dict[str, Used] = {}
     tasks: list[Task] = []
     for name, part in parts.items():
-        for recognizer in recognizers:
-            faces = _prepare(part, recognizer, track)
-            used[name] = Used(str(part.path), len(set(faces.labels[faces.labels >= 0])), len(faces), len(faces.missing))
-            material = Material(recognizer, faces, faces.compare(part.listed), seed)
-            what = f"{experiment.name} {__version__} {files[recognizer.name]} {seed} {_digest(material)}"
+        aligned = {each: _prepare(part, each, track) for each in dict.fromkeys(map(wanted, everybody.values()))}
+        faces, embedded = next(iter(aligned.values())), dict[str, Embeddings]()
+        used[name] = Used(str(part.path), len(set(faces.labels[faces.labels >= 0])), len(faces), len(faces.missing))
+        here = {sample.name: sample for sample in part}
+        samples, pairs = tuple(here[photo] for photo in faces.names), faces.compare(part.listed)
+        digests = {each: _digest(some, pairs) for each, some in aligned.items()}
+        for group in recognizers:
+            seen = [[(each.name, files[each.name], digests[wanted(each)]) for each in some] for some in (group, judges)]
+            what = f"{experiment.name} {__version__} {seed} {name} {json.dumps(seen)}"
+            shared = folder / "shared" / _hash(what)
+            material = Material(samples, aligned, pairs, group, tuple(judges) or group, seed, shared, embedded)
             tasks += [partial(_cell, experiment, name, material, each, kept, what) for each in plan.settings]
     cells = tuple(task() for task in track(tasks, f"{experiment.name}: cells"))
-    return Run(experiment, quick, seed, used, files, _versions(), cells)
+    return Run(experiment, quick, seed, used, tuple(each.name for each in judges), files, _versions(), cells)
 
 
-def _prepare(part: Part, recognizer: Recognizer, track: Track) -> Faces:
+def _prepare(part: Part, wanted: Input, track: Track) -> Faces:
     def watch(photos: Sequence[Sample]) -> Iterable[Sample]:
         return track(photos, f"{part.path.name}: faces")
 
-    return datasets.prepare(part, recognizer.card.input.template, recognizer.size, track=watch)
+    return datasets.prepare(part, *wanted, track=watch)
 
 
 def _cell(experiment: Experiment, data: str, material: Material, settings: Settings, folder: Path, what: str) -> Cell:
     """The cell that was saved, where it was measured of the same images by the same weights; else a new one, saved."""
-    name = hashlib.sha256(f"{what} {data} {material.recognizer.name} {json.dumps(settings)}".encode()).hexdigest()
-    path = folder / f"{name[:16]}.json"
+    path = folder / f"{_hash(f'{what} {json.dumps(settings)}')}.json"
     if path.is_file():
         return Cell(**json.loads(path.read_text("utf-8")))
     start = time.perf_counter()
     found = experiment.measure(material, settings)
     seconds = round(time.perf_counter() - start, 1)
-    text = json.dumps(asdict(Cell(data, material.recognizer.name, settings, seconds, found)))
+    together = "+".join(each.name for each in material.surrogates)
+    text = json.dumps(asdict(Cell(data, together, settings, seconds, found)))
     publish(text.encode(), path, force=True)
     return Cell(**json.loads(text))
 
 
-def _digest(material: Material) -> str:
+def _hash(what: str) -> str:
+    return hashlib.sha256(what.encode()).hexdigest()[:16]
+
+
+def _digest(faces: Faces, pairs: Comparisons) -> str:
     """A hash of the aligned faces, whom they show, and the pairs of them."""
-    found = hashlib.sha256(material.faces.labels.tobytes())
-    for row in material.faces.rows:
-        found.update(material.faces.store[row].tobytes())
-    found.update(material.pairs.first.tobytes() + material.pairs.second.tobytes())
+    found = hashlib.sha256(faces.labels.tobytes())
+    for row in faces.rows:
+        found.update(faces.store[row].tobytes())
+    found.update(pairs.first.tobytes() + pairs.second.tobytes())
     return found.hexdigest()
 
 

@@ -1,6 +1,7 @@
 """`faceveil bench`: published experiments, measured again on this machine."""
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,8 +26,17 @@ def bench(
     data: Annotated[
         list[str] | None, typer.Option(help="A data set, as PATH or NAME=PATH (may be repeated).", show_default=False)
     ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            "--recognizers",
+            help="Names with commas between; with + between, cloaks are made against several together.",
+            show_default="the experiment's",
+        ),
+    ] = None,
     judges: Annotated[
-        str | None, typer.Option("--recognizers", help="Names with commas between.", show_default="the paper's")
+        str | None,
+        typer.Option(help="Who measures cloaks that others made; with commas.", show_default="the experiment's"),
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A small version, for minutes instead of hours.")] = False,
     output: Annotated[
@@ -51,15 +61,20 @@ def bench(
     if not data:
         raise SettingError(f"say on which data: --data PATH; the paper's are {experiment.original}")
     sets = {label: datasets.open(where) for label, where in map(_named, data)}
-    chosen = [
-        recognizers.load(each, choose(device)) for each in (judges or ",".join(experiment.recognizers)).split(",")
-    ]
+    if judges and not experiment.judges:
+        raise SettingError(f"in {name} recognizers judge the cloaks made against themselves; give --recognizers alone")
+    groups = [each.split("+") for each in _listed(against, experiment.recognizers)]
+    jury = _listed(judges, experiment.judges)
+    loaded = {each: recognizers.load(each, choose(device)) for each in {*chain.from_iterable(groups), *jury}}
+    makers = [tuple(loaded[each] for each in group) for group in groups]
     folder = output or Path("bench") / name
 
     def watch(things: Sequence[Any], what: str) -> Iterable[Any]:
         return track(things, what, console=Console(stderr=True), transient=True, disable=as_json)
 
-    finished = run(experiment, sets, chosen, folder, quick=quick, seed=seed, track=watch)
+    finished = run(
+        experiment, sets, makers, folder, judges=[loaded[each] for each in jury], quick=quick, seed=seed, track=watch
+    )
     report.write(finished, folder)
     if as_json:
         show_json(report.record(finished))
@@ -76,6 +91,10 @@ def _list(as_json: bool) -> None:
     for each in EXPERIMENTS.values():
         table.add_row(each.name, each.title, each.paper)
     Console().print(table)
+
+
+def _listed(names: str | None, usual: Sequence[str]) -> Sequence[str]:
+    return names.split(",") if names else usual
 
 
 def _named(text: str) -> tuple[str, str]:
