@@ -73,8 +73,8 @@ def calibrate(
         found = f"{same.sum()} genuine and {(~same).sum()} impostor pairs in {len(numbers)} folds"
         raise SettingError(f"{found}; both kinds and two folds at least are needed: take LFW's own pairs.txt")
     distances = (embeddings[first] - embeddings[second]).norm(dim=1).double().numpy()
-    far = np.sort(strangers(embeddings, labels))
-    thresholds = {name: float(far[int(rate * len(far))]) for name, rate in RATES.items()}
+    apart = strangers(embeddings, labels)
+    thresholds = limits(apart)
     folds = accuracies(distances, same, fold)
     return Calibration(
         accuracy=float(folds.mean()),
@@ -83,7 +83,7 @@ def calibrate(
         tar=float((distances[same] < thresholds["far_1e-3"]).mean()),
         pairs=len(same),
         folds=len(folds),
-        strangers=len(far),
+        strangers=len(apart),
         thresholds=thresholds,
     )
 
@@ -97,6 +97,12 @@ def strangers(embeddings: Embeddings, labels: Int64[ndarray, " n"]) -> Distances
         apart = whom[start : start + ROWS, None] != whom
         found.append(torch.cdist(rows, embeddings)[later & apart].numpy())
     return np.concatenate(found)
+
+
+def limits(apart: Distances) -> dict[str, float]:
+    """The distance that one in a hundred, in a thousand and in ten thousand pairs of strangers lie below."""
+    far = np.sort(apart)
+    return {name: float(far[int(rate * len(far))]) for name, rate in RATES.items()}
 
 
 def best_threshold(distances: Distances, same: Bool[ndarray, " _"]) -> float:

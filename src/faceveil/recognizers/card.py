@@ -1,13 +1,19 @@
-"""Cards: everything in which one set of weights differs from another, as data."""
+"""Cards: everything in which one set of weights differs from another, as data.
 
+Those of published weights are in the package; a recognizer that was trained here has its own in the user's cache.
+"""
+
+import json
+import re
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import cache
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from faceveil import weights
 from faceveil.errors import SettingError, WeightsError
+from faceveil.photo.files import publish
 from faceveil.weights import File
 
 _CARDS = Path(__file__).with_name("cards")
@@ -72,31 +78,84 @@ class Card:
         raise WeightsError(f"{self.name} has no threshold yet; measure it: faceveil calibrate {self.name}")
 
 
+def published() -> set[str]:
+    """The names of the cards of published weights."""
+    return {card.stem for card in _CARDS.glob("*.toml")}
+
+
 def names() -> list[str]:
-    """The names of all cards."""
-    return sorted(card.stem for card in _CARDS.glob("*.toml"))
+    """The names of all cards, those of recognizers that were trained here included."""
+    return sorted(published() | {card.parent.name for card in _own("*")})
 
 
 def path(name: str) -> Path:
     """Where the card of that name lies; a name without one raises `SettingError`."""
     if name not in names():
         raise SettingError(f"no recognizer is called {name!r}; there are {', '.join(names())}")
-    return _CARDS / f"{name}.toml"
+    return _CARDS / f"{name}.toml" if name in published() else next(_own(name))
 
 
-@cache
 def read(name: str) -> Card:
-    """The card of that name; a name without one raises `SettingError`."""
-    table = tomllib.loads(path(name).read_text("utf-8"))
-    given = table.pop("input")
-    return Card(
-        name=name,
-        published_accuracy=table.pop("published_accuracy", None),
-        input=Input(**given | {key: tuple(given[key]) for key in ("mean", "scale")}),
-        embedding=Embedding(**table.pop("embedding")),
-        sources=tuple(_source(source) for source in table.pop("sources")),
-        **table,
-    )
+    """The card of that name; raises `SettingError` for a name without one, `WeightsError` for a damaged card."""
+    place = path(name)
+    try:
+        table = tomllib.loads(place.read_text("utf-8"))
+        given = table.pop("input")
+        return Card(
+            name=name,
+            published_accuracy=table.pop("published_accuracy", None),
+            input=Input(**given | {key: tuple(given[key]) for key in ("mean", "scale")}),
+            embedding=Embedding(**table.pop("embedding")),
+            sources=tuple(_source(source) for source in table.pop("sources")),
+            **table,
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"{place} is damaged ({error}); delete its folder, and train {name} again") from error
+
+
+def check(name: str) -> None:
+    """Raises `SettingError` for what cannot be the name of a recognizer that is trained here."""
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise SettingError(f"{name!r} cannot be a name; use letters, digits, '.', '-' and '_'")
+    if name in published():
+        raise SettingError(f"{name} is a published recognizer; choose another name")
+
+
+def write(card: Card) -> None:
+    """Puts a card into the user's cache, in the place of an older one; raises what `check` and `publish` do."""
+    check(card.name)
+    publish("\n".join(_lines(card)).encode(), weights.folder() / card.name / "card.toml", force=True)
+
+
+def _own(name: str) -> Iterator[Path]:
+    return weights.folder().glob(f"{name}/card.toml")
+
+
+def _lines(card: Card) -> Iterator[str]:
+    """A card as TOML, whose texts, numbers and lists are written as in JSON; the thresholds come last."""
+    for key in ("title", "architecture", "licence", "trained_on"):
+        yield _line(key, getattr(card, key))
+    if card.published_accuracy is not None:
+        yield _line("published_accuracy", card.published_accuracy)
+    yield from _table("options", card.options)
+    yield from _table("input", asdict(card.input))
+    yield from _table("embedding", asdict(card.embedding))
+    for source in card.sources:
+        yield from ("", "[[sources]]", _line("page", source.page))
+        for file in source.files:
+            yield from ("", "[[sources.files]]", *(_line(key, value) for key, value in asdict(file).items()))
+    yield from _table("thresholds", card.thresholds)
+    yield from _table("measured", card.measured)
+    yield ""
+
+
+def _table(name: str, table: Mapping[str, object]) -> Iterator[str]:
+    if table:
+        yield from ("", f"[{name}]", *(_line(key, value) for key, value in table.items()))
+
+
+def _line(key: str, value: object) -> str:
+    return f"{key} = {json.dumps(value, ensure_ascii=False)}"
 
 
 def _source(table: dict[str, Any]) -> Source:

@@ -1,12 +1,12 @@
 """A card's weights on this machine: read from the files they were published in, or kept converted in the cache.
 
 Under the cache, NAME/record.json names a safetensors file, its hash and the hashes of what it was converted from. The
-record is written last, so that it never names half a file.
+record is written last, so that it never names half a file. What was trained here lies there, too, beside its card.
 """
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from hashlib import sha256
 from importlib import import_module
@@ -19,7 +19,9 @@ from torch import Tensor, nn
 
 from faceveil import weights
 from faceveil.errors import WeightsError
-from faceveil.recognizers.card import Card
+from faceveil.recognizers import card as cards
+from faceveil.recognizers.card import Card, Source
+from faceveil.weights import File
 
 Progress = Callable[[str, int, int], None]  # which file of how many, its bytes so far, its bytes in all
 
@@ -90,6 +92,26 @@ def add(card: Card, path: Path) -> Record:
         return _keep(card, (path,))
 
 
+def keep(card: Card, network: nn.Module) -> Card:
+    """Keeps a network that was trained here, in the place of an older one; its card, with the file's hash, comes last.
+
+    Raises `SettingError` for a name that a published recognizer has.
+    """
+    cards.check(card.name)
+    tensors = {name: tensor for name, tensor in network.state_dict().items() if "num_batches_tracked" not in name}
+    fit(card, tensors)
+    home = _folder(card)
+    with weights.alone(home):
+        part = home / "trained.part"
+        save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, part)
+        digest = weights.digest(part)
+        file = part.replace(home / f"{digest[:12]}.safetensors")
+        _note(home, Record(file.name, digest, {file.name: digest}))
+        kept = replace(card, sources=(Source((File(file.name, digest),), card.sources[0].page),))
+        cards.write(kept)
+    return kept
+
+
 def record(card: Card) -> Record | None:
     """What the cache holds for a card: nothing, too, where the record is damaged or tells of other files than the card.
 
@@ -155,13 +177,18 @@ def _keep(card: Card, paths: tuple[Path, ...]) -> Record:
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part)
     part.replace(file)
     kept = Record(file.name, weights.digest(file), sources)
+    _note(home, kept)
+    return kept
+
+
+def _note(home: Path, kept: Record) -> None:
+    """Writes a record, and removes other files of weights."""
     note = home / "record.part"
     note.write_text(json.dumps(asdict(kept), indent=1), "utf-8")
     note.replace(home / "record.json")
     for old in home.glob("*.safetensors"):
-        if old != file:
+        if old.name != kept.file:
             old.unlink()
-    return kept
 
 
 def _converted(card: Card) -> dict[str, Tensor] | None:
@@ -200,6 +227,8 @@ def _download(card: Card, progress: Progress) -> tuple[Path, ...]:
 
 
 def _next_step(card: Card) -> str:
+    if card.name not in cards.published():
+        return "faceveil harden --help"
     public = any(file.url for source in card.sources for file in source.files)
     return f"faceveil weights pull {card.name}" if public else f"faceveil weights add {card.name} FILE"
 

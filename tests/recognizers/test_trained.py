@@ -1,0 +1,98 @@
+"""Recognizers that were trained here: their cards and weights in the user's cache."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from faceveil import recognizers, weights
+from faceveil.cli.weights import app
+from faceveil.errors import SettingError, WeightsError
+from faceveil.recognizers import calibration, card, store
+
+NAME = "my-own.2"
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    return store._architecture(card.read("mobilefacenet-foamliu")).build(**card.read("mobilefacenet-foamliu").options)
+
+
+def like(name, network):
+    base = card.read("mobilefacenet-foamliu")
+    return store.keep(
+        replace(base, name=name, trained_on='"ours"', thresholds={"far_1e-3": 0.75}, measured={}), network
+    )
+
+
+def test_is_loaded_by_its_name_and_gives_the_same_embeddings(network):
+    kept = like(NAME, network)
+    assert card.read(NAME) == kept
+    assert NAME in recognizers.names()
+    loaded, images = recognizers.load(NAME), torch.rand(2, 3, 112, 112)
+    assert loaded.threshold == 0.75
+    assert torch.equal(loaded(images), recognizers.Recognizer(kept, network)(images))
+    assert store.installed(kept) == "cache"
+
+
+@pytest.mark.parametrize("name", card.published())
+def test_a_card_can_be_written_and_read_again(name):
+    given = replace(card.read(name), name="copy")
+    card.write(given)
+    assert card.read("copy") == given
+
+
+def test_a_newer_one_replaces_it(network):
+    like(NAME, network)
+    network.fc.bias.data += 1
+    like(NAME, network)
+    assert len(list((weights.folder() / NAME).glob("*.safetensors"))) == 1
+    assert torch.equal(store.network(card.read(NAME)).fc.bias, network.fc.bias)
+
+
+def test_its_thresholds_can_be_calibrated(network):
+    like(NAME, network)
+    random = np.random.default_rng(0)
+    labels = np.arange(60) // 3
+    embeddings = torch.from_numpy(random.normal(size=(20, 4))[labels] + random.normal(size=(60, 4))).float()
+    first, second = np.arange(0, 58), np.arange(2, 60)
+    measured = calibration.calibrate(embeddings, labels, first, second, labels[first] == labels[second], first % 2)
+    calibration.write(card.path(NAME), measured)
+    calibration.write(card.path(NAME), measured)
+    read = card.read(NAME)
+    assert read.thresholds == {name: round(distance, 4) for name, distance in measured.thresholds.items()}
+    assert read.measured["pairs"] == 58
+    assert read.sources == card.read(NAME).sources != ()
+
+
+def test_a_published_name_is_not_taken(network):
+    with pytest.raises(SettingError, match="dlib is a published recognizer"):
+        like("dlib", network)
+    with pytest.raises(SettingError, match="cannot be a name"):
+        like("../dlib", network)
+
+
+def test_a_damaged_card_is_named(network):
+    like(NAME, network)
+    card.path(NAME).write_text('title = "half')
+    with pytest.raises(WeightsError, match=f"{NAME}/card.toml is damaged"):
+        recognizers.load(NAME)
+
+
+def test_damaged_weights_are_named(network):
+    like(NAME, network)
+    (kept,) = (weights.folder() / NAME).glob("*.safetensors")
+    kept.write_bytes(b"x")
+    with pytest.raises(WeightsError, match="damaged"):
+        recognizers.load(NAME)
+
+
+def test_is_in_the_list(network):
+    like(NAME, network)
+    rows = {row["name"]: row for row in json.loads(CliRunner().invoke(app, ["list", "--json"]).stdout)}
+    assert rows[NAME]["installed"] == "cache"
+    assert rows[NAME]["trained_on"] == '"ours"'
