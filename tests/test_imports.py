@@ -14,6 +14,8 @@ LAYERS = [
     "device",
     "photo",
     "weights",
+    "trained",
+    "training",
     "recognizers",
     "faces",
     "metrics",

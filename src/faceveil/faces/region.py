@@ -49,10 +49,14 @@ class Region:
         left, top = ((low + high - side) / 2).round().long().tolist()
         return cls(left, top, side, _cut(pixels, left, top, side), landmarks, gray)
 
+    @property
+    def on_grid(self) -> Landmarks:
+        """The landmarks [1, 5, 2] on the grid."""
+        return (self.landmarks - torch.tensor([self.left, self.top])) * (GRID / self.side)
+
     def matrices(self, template: Float[Tensor, "5 2"]) -> Matrices:
         """The matrix [1, 2, 3] from a template's aligned image to the grid."""
-        on_grid = (self.landmarks - torch.tensor([self.left, self.top])) * (GRID / self.side)
-        return similarity(on_grid, template)
+        return similarity(self.on_grid, template)
 
     def mask(self) -> Float[Tensor, "1 1 h w"]:
         """How much of a cloak each pixel of the grid takes: 1 on the face, fading to 0 around it."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from zlib import crc32
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Generator, Tensor
 
 from faceveil.errors import SettingError
@@ -16,7 +16,7 @@ from faceveil.objectives.base import Objective, Sum, View, chosen_view
 from faceveil.objectives.diversity import Chain
 from faceveil.objectives.views import Alignment, Gray
 from faceveil.recognizers import Recognizer
-from faceveil.types import Images
+from faceveil.types import Images, Landmarks, Matrices
 
 STILL = (0.0, 0.0, 0.0)  # no jitter
 Own = Float[Tensor, "_ _"]  # one surrogate's embeddings; each has a length of its own
@@ -28,6 +28,7 @@ class Scene:
     """Images [n, 3, h, w], several recognizers as one, the surrogates, and the views through which they see the images.
 
     There is a view for each template and size: surrogates that want the same see the same, and it is made once.
+    `landmarks` [n, 5, 2] lie in the images; those that are `gray` [n] are to stay gray.
     `weights` say how much each surrogate counts, equally unless given. `share` [n, 1, h, w] in [0, 1] says how much of
     a cloak each pixel takes; all of it without one. Raises `SettingError` for weights that are not one positive number
     for each surrogate.
@@ -36,6 +37,8 @@ class Scene:
     images: Images
     surrogates: tuple[Recognizer, ...]
     views: Mapping[Wanted, View]
+    landmarks: Landmarks
+    gray: Bool[Tensor, " n"]
     weights: tuple[float, ...] = ()
     share: Float[Tensor, "n 1 h w"] | None = None
 
@@ -64,7 +67,8 @@ class Scene:
         images = torch.cat([region.images for region in regions]).to(device)
         share = torch.cat([region.mask() for region in regions]).to(device)
         views = {wanted: view(*wanted) for wanted in map(_wanted, surrogates)}
-        return cls(images, tuple(surrogates), views, weights, share)
+        landmarks = torch.cat([region.on_grid for region in regions]).to(device)
+        return cls(images, tuple(surrogates), views, landmarks, gray, weights, share)
 
     @classmethod
     def aligned(cls, images: Images, surrogates: Sequence[Recognizer], weights: tuple[float, ...] = ()) -> "Scene":
@@ -86,13 +90,18 @@ class Scene:
             return Alignment(matrix.expand(len(images), 2, 3).to(images.device), size)
 
         views = {wanted: view(*wanted) for wanted in map(_wanted, surrogates)}
-        return cls(images, tuple(surrogates), views, weights)
+        gray = torch.zeros(len(images), dtype=torch.bool, device=images.device)
+        return cls(images, tuple(surrogates), views, landmarks.to(images).expand(len(images), 5, 2), gray, weights)
 
     @property
     def parts(self) -> tuple[float, ...]:
         """Each surrogate's part of the whole, 1."""
         weights = self.weights or (1.0,) * len(self.surrogates)
         return tuple(weight / sum(weights) for weight in weights)
+
+    def matrices(self, template: str, size: tuple[int, int]) -> Matrices:
+        """The matrices that lead from images aligned to a template, of that height and width, to the scene's."""
+        return similarity(self.landmarks, templates.template(template, *size).to(self.landmarks))
 
     def embed(self, images: Images | None = None) -> tuple[Own, ...]:
         """Each surrogate's embeddings of the scene's images, or of others in their place."""
@@ -130,7 +139,8 @@ class Scene:
     def __getitem__(self, chosen: Tensor) -> "Scene":
         views = {wanted: chosen_view(view, chosen) for wanted, view in self.views.items()}
         share = None if self.share is None else self.share[chosen]
-        return replace(self, images=self.images[chosen], views=views, share=share)
+        landmarks, gray = self.landmarks[chosen], self.gray[chosen]
+        return replace(self, images=self.images[chosen], views=views, landmarks=landmarks, gray=gray, share=share)
 
 
 def _wanted(recognizer: Recognizer) -> Wanted:

@@ -1,0 +1,38 @@
+"""Cloaks that come ready at a template's size, from a trained module or a tensor, and are laid on each face."""
+
+from abc import abstractmethod
+
+import torch
+
+from faceveil.attacks.budget import Linf
+from faceveil.faces.align import invert, warp
+from faceveil.methods.base import Method
+from faceveil.methods.scene import Scene
+from faceveil.types import Images
+
+
+class Stencil(Method):
+    """Makes the perturbation of faces aligned to `template` at `size`, and brings it to their place in the images.
+
+    There it is cut off at `epsilon` 8-bit levels, fades out around the face, and is gray where the photo is. Where a
+    face is smaller than the template, the perturbation is sampled there, not averaged, which would wash it out.
+    """
+
+    epsilon: float
+    template: str = "arcface"
+    size: tuple[int, int] = (112, 112)
+
+    @abstractmethod
+    def perturbation(self, faces: Images) -> Images:
+        """What is to be added to aligned faces, each face's own; in [0, 1], that is, a level is 1/255."""
+
+    def cloak(self, scene: Scene) -> Images:
+        """The cloaked images of a scene."""
+        images, matrices = scene.images, scene.matrices(self.template, self.size)
+        gray = scene.gray[:, None, None, None]
+        seen = torch.where(gray, images.mean(1, keepdim=True), images)
+        added = self.perturbation(warp(seen, matrices, self.size)).clamp(-self.epsilon / 255, self.epsilon / 255)
+        change = warp(added, invert(matrices), (images.shape[2], images.shape[3]))
+        change = torch.where(gray, change.mean(1, keepdim=True), change)
+        share = 1 if scene.share is None else scene.share
+        return Linf(self.epsilon, scene.share).project(images + share * change, images)

@@ -1,0 +1,218 @@
+"""Training: one loop for everything that learns here.
+
+The engine is Lightning Fabric (the extra `train`, 14 MB): the same lines run on a CPU, on one GPU or on several
+machines, and in mixed precision, while the loop stays ours, so that a step may train two modules in turn, as a GAN's
+does. Bare torch.distributed would leave devices, the scaling of gradients and the wrapping of modules to us; Lightning's
+trainer would take the loop. Several devices are started by `torchrun --nproc-per-node 4 -m faceveil train ...`.
+"""
+
+import math
+import os
+import pickle
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+from numpy import ndarray
+from torch import Generator, Tensor, nn
+from torch.optim import Optimizer
+
+from faceveil.device import choose
+from faceveil.errors import SettingError
+from faceveil.photo.files import publish, remove_leftovers
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+CHECKPOINT = "checkpoint.pt"
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+
+Indices = Int64[ndarray, " k"]
+Figures = Mapping[str, float]
+Track = Callable[[Sequence[Indices], str], Iterable[Indices]]  # batches to go through, and what is done to them
+
+
+@dataclass(frozen=True)
+class Engine:
+    """On what is trained: the device (auto, cpu, cuda, mps) and the precision, one of `PRECISIONS`.
+
+    How many devices and machines take part says torchrun; without it, one.
+    """
+
+    device: str = "auto"
+    precision: str = "32-true"
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise SettingError(f"precision is {self.precision!r}; it is one of {', '.join(PRECISIONS)}")
+
+    def start(self) -> "Fabric":
+        """The engine, running; raises `SettingError` where it is not installed."""
+        try:
+            from lightning_fabric import Fabric
+        except ImportError as error:
+            raise SettingError("training needs Lightning Fabric; run: pip install 'faceveil[train]'") from error
+        every, here = (int(os.environ.get(name, "1")) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
+        fabric = Fabric(
+            accelerator=choose(self.device).type,
+            devices=here,
+            num_nodes=every // here,
+            strategy="ddp" if every > 1 else "auto",
+            precision=self.precision,  # type: ignore[arg-type]
+        )
+        fabric.launch()
+        return fabric
+
+
+@dataclass(frozen=True)
+class Learner:
+    """A module that learns, and the optimizer of its parameters."""
+
+    module: nn.Module
+    optimizer: Optimizer
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What is learned from: `count` examples, and `read`, which gives a batch by indices [k]; `Faces` suits, say."""
+
+    count: int
+    read: Callable[[Indices], Any]
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Where a step works: the modules by name, as the engine wraps them, the epoch (from 1), what to draw from."""
+
+    fabric: "Fabric"
+    modules: Mapping[str, nn.Module]
+    optimizers: Mapping[str, Any]
+    epoch: int
+    generator: Generator
+
+    @property
+    def device(self) -> torch.device:
+        """Where batches belong."""
+        return self.fabric.device
+
+    def descend(self, name: str, loss: Tensor) -> None:
+        """One step of the module of that name down a loss."""
+        self.optimizers[name].zero_grad()
+        self.fabric.backward(loss)
+        self.optimizers[name].step()
+
+
+Step = Callable[[Workshop, Any], Mapping[str, Tensor]]
+
+
+def _untracked(batches: Sequence[Indices], what: str) -> Iterable[Indices]:
+    return batches
+
+
+def train(
+    learners: Mapping[str, Learner],
+    step: Step,
+    examples: Examples,
+    folder: Path,
+    *,
+    epochs: int,
+    batch: int,
+    seed: int = 0,
+    settings: Mapping[str, Any] | None = None,
+    engine: Engine | None = None,
+    judge: Callable[[int], Figures] | None = None,
+    track: Track = _untracked,
+) -> list[dict[str, float]]:
+    """Trains modules in place, epoch by epoch, and returns each epoch's figures: mean losses, and what `judge` finds.
+
+    `step` takes a batch, descends by itself (see `Workshop`) and returns its losses by name. A batch is shared out
+    among the devices; each epoch shows every example once in an order of its own, less what fills no whole batch.
+    After each epoch `folder`/checkpoint.pt is replaced; where there is one, the run goes on from it, and ends with the
+    same weights as if it had never been stopped (on the same machine). `settings` are kept with it: plain values.
+
+    Raises `SettingError` where the folder holds a run of other settings, for fewer examples than devices, and for
+    losses that are no longer numbers.
+    """
+    fabric = (engine or Engine()).start()
+    wrapped = {name: fabric.setup(learner.module, learner.optimizer) for name, learner in learners.items()}
+    kept = {"batch": batch, "seed": seed, **(settings or {})}
+    remove_leftovers(folder)
+    history = _resume(fabric, learners, folder / CHECKPOINT, kept)
+    for epoch in range(len(history) + 1, epochs + 1):
+        torch.manual_seed(_number(seed, epoch, fabric.global_rank))
+        generator = Generator().manual_seed(_number(seed, epoch, fabric.global_rank))
+        modules = {name: module.train() for name, (module, _) in wrapped.items()}
+        shop = Workshop(fabric, modules, {name: one for name, (_, one) in wrapped.items()}, epoch, generator)
+        batches = _batches(examples.count, batch, _number(seed, epoch), fabric.global_rank, fabric.world_size)
+        told = "".join(f", {name} {value:.4g}" for name, value in (history[-1] if history else {}).items())
+        sums: dict[str, Tensor] = {}
+        for chosen in track(batches, f"epoch {epoch} of {epochs}{told}") if fabric.is_global_zero else batches:
+            for name, loss in step(shop, examples.read(chosen)).items():
+                sums[name] = sums.get(name, 0) + loss.detach()
+        figures = {name: float(total) / len(batches) for name, total in sums.items()}
+        if not all(map(math.isfinite, figures.values())):
+            raise SettingError(f"the losses of epoch {epoch} are no numbers ({figures}); lower the learning rate")
+        for module, _ in wrapped.values():
+            module.eval()
+        history.append(figures | dict(judge(epoch) if judge else {}))
+        if fabric.is_global_zero:
+            _keep(fabric, learners, folder / CHECKPOINT, kept, history)
+        fabric.barrier()
+    return history
+
+
+def _number(*parts: int) -> int:
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _batches(count: int, size: int, seed: int, rank: int, world: int) -> list[Indices]:
+    """This device's share of each batch."""
+    if min(count, size) < world:
+        raise SettingError(f"there are {count} examples in batches of {size} for {world} devices; take fewer devices")
+    order = torch.randperm(count, generator=Generator().manual_seed(seed)).numpy()
+    starts = range(0, max(count - size, 0) + 1, size)
+    return [order[start : start + size][rank::world] for start in starts]
+
+
+def _keep(
+    fabric: "Fabric", learners: Mapping[str, Learner], path: Path, settings: Mapping[str, Any], history: list[Any]
+) -> None:
+    state = {
+        "settings": dict(settings),
+        "history": history,
+        "modules": {name: learner.module.state_dict() for name, learner in learners.items()},
+        "optimizers": {name: learner.optimizer.state_dict() for name, learner in learners.items()},
+        "precision": fabric.strategy.precision.state_dict(),
+    }
+    stream = BytesIO()
+    torch.save(state, stream)
+    publish(stream.getvalue(), path, force=True)
+
+
+def _resume(
+    fabric: "Fabric", learners: Mapping[str, Learner], path: Path, settings: Mapping[str, Any]
+) -> list[dict[str, float]]:
+    """What the checkpoint tells of earlier epochs, with its weights put into the learners; nothing without one."""
+    if not path.is_file():
+        return []
+    try:
+        state = torch.load(path, map_location=fabric.device, weights_only=True)
+        earlier, history = state["settings"], list(state["history"])
+        if earlier == settings:
+            for name, learner in learners.items():
+                learner.module.load_state_dict(state["modules"][name])
+                learner.optimizer.load_state_dict(state["optimizers"][name])
+            fabric.strategy.precision.load_state_dict(state["precision"])
+    except (OSError, EOFError, KeyError, RuntimeError, ValueError, TypeError, pickle.UnpicklingError) as error:
+        raise SettingError(f"{path} is no checkpoint of this run; delete it, or choose another folder") from error
+    if earlier != settings:
+        both = {**earlier, **settings}
+        other = next(name for name in both if earlier.get(name) != settings.get(name))
+        found = f"{other} {earlier.get(other)!r}, not {settings.get(other)!r}"
+        raise SettingError(f"{path} is of a run with {found}; choose another folder")
+    return history
