@@ -2,17 +2,18 @@
 
 The engine is Lightning Fabric (the extra `train`, 14 MB): the same lines run on a CPU, on one GPU or on several
 machines, and in mixed precision, while the loop stays ours, so that a step may train two modules in turn, as a GAN's
-does. Bare torch.distributed would leave devices, the scaling of gradients and the wrapping of modules to us; Lightning's
-trainer would take the loop. Several devices are started by `torchrun --nproc-per-node 4 -m faceveil train ...`.
+does. Bare torch.distributed would leave devices, the scaling of gradients and the wrapping of modules to us, and
+Lightning's trainer would take the loop. Several devices are started by `torchrun --nproc-per-node 4 -m faceveil train ...`.
 """
 
 import math
 import os
-import pickle
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from pickle import UnpicklingError
+from struct import error as StructError
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -208,7 +209,7 @@ def _resume(
                 learner.module.load_state_dict(state["modules"][name])
                 learner.optimizer.load_state_dict(state["optimizers"][name])
             fabric.strategy.precision.load_state_dict(state["precision"])
-    except (OSError, EOFError, KeyError, RuntimeError, ValueError, TypeError, pickle.UnpicklingError) as error:
+    except (OSError, EOFError, LookupError, RuntimeError, ValueError, TypeError, StructError, UnpicklingError) as error:
         raise SettingError(f"{path} is no checkpoint of this run; delete it, or choose another folder") from error
     if earlier != settings:
         both = {**earlier, **settings}

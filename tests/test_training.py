@@ -1,0 +1,124 @@
+"""The shared training loop: on a regression whose answer is known."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from faceveil.errors import SettingError
+from faceveil.training import Engine, Examples, Learner, train
+
+DATA = torch.randn(64, 5, generator=torch.Generator().manual_seed(1))
+TRUTH = torch.tensor([1.0, -2.0, 0.5, 0.0, 3.0])
+
+
+def learner(seed=0):
+    torch.manual_seed(seed)
+    module = nn.Linear(5, 1)
+    return {"line": Learner(module, torch.optim.Adam(module.parameters(), lr=0.05))}
+
+
+def step(shop, batch):
+    """Squared errors on inputs with noise, so that what is drawn matters."""
+    noisy = batch + 0.01 * torch.randn(batch.shape, generator=shop.generator)
+    loss = (shop.modules["line"](noisy)[:, 0] - batch @ TRUTH).square().mean()
+    shop.descend("line", loss)
+    return {"error": loss}
+
+
+def read(chosen):
+    return DATA[torch.from_numpy(chosen)]
+
+
+def run(folder, epochs, learners=None, **settings):
+    learners = learners or learner()
+    history = train(
+        learners, step, Examples(64, read), folder, epochs=epochs, **{"batch": 16, "engine": Engine("cpu")} | settings
+    )
+    return learners["line"].module, history
+
+
+def test_finds_the_line(tmp_path):
+    module, history = run(tmp_path, 60)
+    assert torch.allclose(module.weight[0], TRUTH, atol=0.05)
+    assert history[-1]["error"] < 0.01 < history[0]["error"]
+
+
+def test_a_run_that_was_stopped_ends_with_the_same_weights(tmp_path):
+    whole, told = run(tmp_path / "whole", 4)
+    run(tmp_path / "stopped", 2)
+    resumed, again = run(tmp_path / "stopped", 4, learner(seed=9))
+    assert torch.equal(whole.weight, resumed.weight)
+    assert told == again
+
+
+def test_a_step_that_fails_leaves_the_epoch_before(tmp_path):
+    def dies(shop, batch):
+        if shop.epoch == 3:
+            raise KeyboardInterrupt
+        return step(shop, batch)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(learner(), dies, Examples(64, read), tmp_path, epochs=4, batch=16, engine=Engine("cpu"))
+    assert torch.equal(run(tmp_path, 4)[0].weight, run(tmp_path / "whole", 4)[0].weight)
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["settings"] == {"batch": 16, "seed": 0}
+
+
+def test_another_seed_shows_another_order(tmp_path):
+    assert not torch.equal(run(tmp_path / "0", 1)[0].weight, run(tmp_path / "1", 1, seed=1)[0].weight)
+
+
+def test_trains_in_mixed_precision(tmp_path):
+    module, _ = run(tmp_path, 60, engine=Engine("cpu", "bf16-mixed"))
+    assert module.weight.dtype == torch.float32
+    assert torch.allclose(module.weight[0], TRUTH, atol=0.2)
+
+
+def test_two_devices_learn_as_one(tmp_path):
+    """Each sees half of every batch; the gradient of their mean loss is that of the whole batch, but for the noise."""
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    subprocess.run([sys.executable, *launch, __file__, str(tmp_path / "two")], check=True, capture_output=True)
+    state = torch.load(tmp_path / "two" / "checkpoint.pt", weights_only=True)
+    alone, _ = run(tmp_path / "one", 2)
+    assert torch.allclose(state["modules"]["line"]["weight"], alone.weight, atol=5e-3)
+
+
+def test_another_run_s_folder_is_left_alone(tmp_path):
+    run(tmp_path, 1, settings={"width": 8})
+    with pytest.raises(SettingError, match="width 8, not 16"):
+        run(tmp_path, 2, settings={"width": 16})
+
+
+def test_a_damaged_checkpoint_says_so(tmp_path):
+    (tmp_path / "checkpoint.pt").write_bytes(b"junk")
+    with pytest.raises(SettingError, match="no checkpoint of this run"):
+        run(tmp_path, 1)
+
+
+def test_a_checkpoint_of_another_module_says_so(tmp_path):
+    run(tmp_path, 1)
+    module = nn.Linear(4, 1)
+    with pytest.raises(SettingError, match="no checkpoint of this run"):
+        run(tmp_path, 2, {"line": Learner(module, torch.optim.Adam(module.parameters()))})
+
+
+def test_a_loss_that_is_no_number_stops_it(tmp_path):
+    def burst(shop, batch):
+        return {"error": batch.sum() * np.nan}
+
+    with pytest.raises(SettingError, match="lower the learning rate"):
+        train(learner(), burst, Examples(64, read), tmp_path, epochs=1, batch=16, engine=Engine("cpu"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_judges_after_each_epoch(tmp_path):
+    _, history = run(tmp_path, 2, judge=lambda epoch: {"judged": 10.0 * epoch})
+    assert [figures["judged"] for figures in history] == [10.0, 20.0]
+
+
+if __name__ == "__main__":
+    run(Path(sys.argv[1]), 2)  # as one of the two devices
