@@ -3,7 +3,7 @@
 The engine is Lightning Fabric (the extra `train`, 14 MB): the same lines run on a CPU, on one GPU or on several
 machines, and in mixed precision, while the loop stays ours, so that a step may train two modules in turn, as a GAN's
 does. Bare torch.distributed would leave devices, the scaling of gradients and the wrapping of modules to us, and
-Lightning's trainer would take the loop. Several devices are started by `torchrun --nproc-per-node 4 -m faceveil train ...`.
+Lightning's trainer would take the loop. Several devices: `torchrun --nproc-per-node 4 -m faceveil train ...`.
 """
 
 import math
