@@ -1,6 +1,8 @@
 import csv
+import importlib.util
 import json
 import re
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -112,6 +114,43 @@ def test_what_is_measured_otherwise_is_measured_again(photos, net, tmp_path):
         run(counting(measure), {"a": photos}, [(net,)], tmp_path, **setting)
     run(counting(measure), {"a": album(tmp_path / "other", seed=1)}, [(net,)], tmp_path)
     assert measure.asked == 8
+
+
+CODE = """
+FACTOR = 2
+OTHER = 3
+
+def measure(material, settings):
+    counted.append(1)
+    return {"photos": _times(material), "level": settings["level"]}
+
+def _times(material):
+    return FACTOR * len(material.faces)
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "cells"),
+    [
+        ("FACTOR = 2", "FACTOR = 4", 4),
+        ("len(material.faces)", "len(material.faces[:])", 4),
+        ("OTHER = 3", "OTHER = 5", 2),
+        ("return FACTOR", "# a remark\n    return FACTOR", 2),
+    ],
+)
+def test_what_other_code_measured_is_measured_again(photos, net, tmp_path, monkeypatch, old, new, cells):
+    """A change in what shows the cells, or in a remark, is none in what measures them."""
+    counted = []
+    for number, text in enumerate((CODE, CODE.replace(old, new))):
+        module = tmp_path / f"measuring{number}.py"
+        module.write_text(text)
+        spec = importlib.util.spec_from_file_location("measuring", module)
+        loaded = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, "measuring", loaded)
+        loaded.counted = counted
+        spec.loader.exec_module(loaded)
+        run(counting(loaded.measure), {"a": photos}, [(net,)], tmp_path / "out")
+    assert len(counted) == cells
 
 
 def test_leaves_a_folder_alone_that_is_no_report(photos, net, tmp_path):

@@ -1,6 +1,8 @@
 """Running an experiment: cell by cell, each saved when it is finished, so that a run that is stopped goes on."""
 
+import ast
 import hashlib
+import inspect
 import json
 import platform
 import time
@@ -81,6 +83,7 @@ def run(
     parts = {name: plan.choose(dataset, seed) for name, dataset in data.items()}
     everybody = {each.name: each for each in (*chain.from_iterable(recognizers), *judges)}
     files = {name: _files(each.card) for name, each in everybody.items()}
+    code = _code(experiment.measure)
     used: dict[str, Used] = {}
     tasks: list[Task] = []
     for name, part in parts.items():
@@ -92,7 +95,7 @@ def run(
         digests = {each: _digest(some, pairs) for each, some in aligned.items()}
         for group in recognizers:
             seen = [[(each.name, files[each.name], digests[wanted(each)]) for each in some] for some in (group, judges)]
-            what = f"{experiment.name} {__version__} {seed} {name} {json.dumps(seen)}"
+            what = f"{experiment.name} {code} {__version__} {seed} {name} {json.dumps(seen)}"
             shared = folder / "shared" / _hash(what)
             material = Material(samples, aligned, pairs, group, tuple(judges) or group, seed, shared, embedded)
             tasks += [partial(_cell, experiment, name, material, each, kept, what) for each in plan.settings]
@@ -108,7 +111,7 @@ def _prepare(part: Part, wanted: Input, track: Track) -> Faces:
 
 
 def _cell(experiment: Experiment, data: str, material: Material, settings: Settings, folder: Path, what: str) -> Cell:
-    """The cell that was saved, where it was measured of the same images by the same weights; else a new one, saved."""
+    """The cell that was saved, where the same code measured the same images by the same weights; else a new one."""
     path = folder / f"{_hash(f'{what} {json.dumps(settings)}')}.json"
     if path.is_file():
         return Cell(**json.loads(path.read_text("utf-8")))
@@ -123,6 +126,30 @@ def _cell(experiment: Experiment, data: str, material: Material, settings: Setti
 
 def _hash(what: str) -> str:
     return hashlib.sha256(what.encode()).hexdigest()[:16]
+
+
+def _code(measure: Callable[..., Any]) -> str:
+    """A hash of a measurement's code, and of all in its module that it names, directly or not.
+
+    Comments do not count, nor what shows the cells: another table needs no other cells.
+    """
+    source = inspect.getsource(inspect.getmodule(measure))  # type: ignore[arg-type]
+    parts = {name: part for part in ast.parse(source).body for name in _defined(part)}
+    wanted, needed = [getattr(measure, "__name__", type(measure).__name__)], dict[str, str]()
+    while wanted:
+        name = wanted.pop()
+        if name in parts and name not in needed:
+            needed[name] = ast.unparse(parts[name])
+            wanted += [each.id for each in ast.walk(parts[name]) if isinstance(each, ast.Name)]
+    return _hash(json.dumps(needed, sort_keys=True))
+
+
+def _defined(part: ast.stmt) -> list[str]:
+    """The names that a statement of a module defines."""
+    if isinstance(part, ast.FunctionDef | ast.ClassDef):
+        return [part.name]
+    stored = (each for each in ast.walk(part) if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store))
+    return [each.id for each in stored]
 
 
 def _digest(faces: Faces, pairs: Comparisons) -> str:
