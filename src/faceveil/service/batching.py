@@ -1,0 +1,107 @@
+"""Dynamic batching: what comes while the model is busy goes through it together, next."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+
+import torch
+
+from faceveil.attacks.quantization import Grid
+from faceveil.service.wire import SIDE, Message
+from faceveil.types import Images
+
+Cloud = Callable[[Images], Images]  # gradients [n, 3, 112, 112] to noise, each face's its own; a level is 1/255
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A cloud, its name, the epsilon in 8-bit levels for which it was trained, and where it lives."""
+
+    name: str
+    cloud: Cloud
+    epsilon: float = 8.0
+    device: torch.device | str = "cpu"
+
+    def answer(self, asked: Sequence[Message], batch: int) -> list[Message]:
+        """Noise for each message, in whole levels within its epsilon; `batch` faces go through the cloud at a time.
+
+        Another epsilon than the model's own scales what goes in, and what comes out. Raises `ArithmeticError` where
+        the noise is not finite.
+        """
+        gradients = torch.cat([Grid(self.epsilon, each.grid.values).noise(each.codes) for each in asked])
+        noise = self.noise(gradients, batch)
+        if not noise.isfinite().all():
+            raise ArithmeticError
+        answers = []
+        for each, found in zip(asked, torch.split(noise, [len(each.codes) for each in asked]), strict=True):
+            grid = Grid(each.grid.epsilon, 2 * int(each.grid.epsilon) + 1)
+            answers.append(Message(self.name, grid, grid.codes(found * (grid.epsilon / self.epsilon))))
+        return answers
+
+    def noise(self, gradients: Images, batch: int) -> Images:
+        """What the cloud makes of gradients at its own epsilon."""
+        with torch.no_grad():
+            return torch.cat([self.cloud(some.to(self.device)).cpu() for some in torch.split(gradients, batch)])
+
+
+class Batcher:
+    """Brings the faces of concurrent requests to the model in batches, in one thread beside the event loop.
+
+    Nobody waits for a batch to fill: a request that finds the model idle goes at once. `watch` is told how many faces
+    go together.
+    """
+
+    def __init__(self, model: Model, batch: int, watch: Callable[[int], None] = lambda faces: None) -> None:
+        self.model, self.batch, self.watch = model, batch, watch
+        self._queue: asyncio.Queue[tuple[Message, asyncio.Future[Message]]] = asyncio.Queue()
+
+    async def __call__(self, message: Message) -> Message:
+        """The answer; raises what the model raises."""
+        future: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        self._queue.put_nowait((message, future))
+        return await future
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Serves inside the context; the model runs once first, as first runs are slow."""
+        loop = asyncio.get_running_loop()
+        with ThreadPoolExecutor(1) as thread:
+            await loop.run_in_executor(thread, self.model.noise, torch.zeros(1, 3, SIDE, SIDE), 1)
+            worker = asyncio.create_task(self._work(thread))
+            try:
+                yield
+            finally:
+                worker.cancel()
+                with suppress(asyncio.CancelledError):
+                    await worker
+
+    async def _work(self, thread: ThreadPoolExecutor) -> None:
+        while True:
+            asked = await self._next()
+            messages = [message for message, _ in asked]
+            try:
+                answers = await asyncio.get_running_loop().run_in_executor(
+                    thread, self.model.answer, messages, self.batch
+                )
+            except Exception as error:  # whatever it is: those who wait are told, and others are served
+                for _, future in asked:
+                    if not future.done():
+                        future.set_exception(error)
+                continue
+            for (_, future), answer in zip(asked, answers, strict=True):
+                if not future.done():
+                    future.set_result(answer)
+
+    async def _next(self) -> list[tuple[Message, asyncio.Future[Message]]]:
+        """The requests that wait, as many as fill a batch; those that were given up are left out."""
+        asked: list[tuple[Message, asyncio.Future[Message]]] = []
+        faces = 0
+        while not asked or (faces < self.batch and not self._queue.empty()):
+            message, future = await self._queue.get()
+            if not future.done():
+                asked.append((message, future))
+                faces += len(message.codes)
+        self.watch(faces)
+        return asked

@@ -1,0 +1,243 @@
+"""The cloud: an ASGI application that answers gradients with noise. Nothing that arrives is stored or logged."""
+
+import asyncio
+import hmac
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from faceveil.attacks.quantization import Grid
+from faceveil.errors import SettingError
+from faceveil.service import journal, wire
+from faceveil.service.batching import Batcher, Model
+from faceveil.service.metrics import CONTENT_TYPE_LATEST, Metrics
+from faceveil.service.openapi import describe
+
+PIECE = 2**16  # bytes of an answer handed on at a time, so that a slow reader holds no more
+GONE = 499  # what logs and metrics call a request whose client went away
+GRADIENTS = Grid(1, wire.ASKED)  # the finest that are taken
+
+Guard = Callable[[Request], None]  # raises `HTTPException` for a request without the token
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a server takes on.
+
+    `faces` in a request, `batch` of them together through the model, and `seconds` each for the body to come, the
+    answer to be made, and the answer to go. As many as `waiting` faces of one bit (one of two counts twice) are at work
+    or wait, as many as `connections` are open; others are told to come again after `again` seconds.
+    """
+
+    faces: int = 32
+    batch: int = 8
+    waiting: int = 256
+    connections: int = 256
+    seconds: float = 30.0
+    again: int = 1
+
+    def __post_init__(self) -> None:
+        wrong = [name for name, value in vars(self).items() if not value > 0]
+        if wrong:
+            raise SettingError(f"{wrong[0]} is {vars(self)[wrong[0]]:g}; give more than 0")
+        if self.waiting < 2 * self.faces:
+            raise SettingError(f"only {self.waiting} faces may wait; let {2 * self.faces}, twice those in a request")
+
+    @property
+    def body(self) -> int:
+        """The most bytes of a request."""
+        return wire.size(self.faces, GRADIENTS)
+
+
+class Noise:
+    """The endpoint: one message of gradients in, one of noise out."""
+
+    def __init__(self, batcher: Batcher, limits: Limits, guard: Guard, metrics: Metrics) -> None:
+        self.batcher, self.limits, self.guard, self.metrics = batcher, limits, guard, metrics
+        self.room = limits.waiting
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request, start = Request(scope, receive), time.perf_counter()
+        status, faces = GONE, 0
+        try:
+            self.guard(request)
+            length = self._length(request)
+            with self._held(max(1, (length - wire.HEADER) * 8 // wire.CODES)):
+                message = self._read(await self._body(request, length))
+                answer = await self._answer(message)
+                async with asyncio.timeout(self.limits.seconds):
+                    await _send(bytes(answer), send)
+            status, faces = 200, len(message.codes)
+        except HTTPException as refusal:
+            status = refusal.status_code
+            raise
+        except (ClientDisconnect, TimeoutError):
+            pass  # nobody is there to be told
+        finally:
+            self._note(status, faces, time.perf_counter() - start)
+
+    @contextmanager
+    def _held(self, places: int) -> Iterator[None]:
+        """Holds room for so many faces; 503 where there is none."""
+        if places > self.room:
+            raise self._busy("too much is waiting")
+        self.room -= places
+        self.metrics.waiting.inc(places)
+        try:
+            yield
+        finally:
+            self.room += places
+            self.metrics.waiting.dec(places)
+
+    def _length(self, request: Request) -> int:
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != wire.MEDIA_TYPE:
+            raise HTTPException(415, f"send {wire.MEDIA_TYPE}")
+        length = request.headers.get("content-length", "")
+        if not (length.isascii() and length.isdecimal()):
+            raise HTTPException(411, "say how long the body is, with Content-Length")
+        if len(length) > 9 or int(length) > self.limits.body:
+            raise HTTPException(413, f"a request has at most {self.limits.body} bytes; send fewer faces")
+        return int(length)
+
+    async def _body(self, request: Request, length: int) -> bytes:
+        body = bytearray()
+        try:
+            async with asyncio.timeout(self.limits.seconds):
+                async for piece in request.stream():
+                    body += piece
+                    if len(body) > length:
+                        raise HTTPException(400, "the body is longer than its Content-Length")
+        except TimeoutError:
+            raise HTTPException(408, f"the body did not come within {self.limits.seconds:g} s") from None
+        return bytes(body)
+
+    def _read(self, body: bytes) -> wire.Message:
+        try:
+            header = wire.Header.of(body)
+            if header.grid.values > wire.ASKED or header.faces > self.limits.faces:
+                raise wire.WireError(f"send at most {wire.ASKED} values, and {self.limits.faces} faces")
+            if header.model != self.batcher.model.name:
+                raise HTTPException(404, f"the model here is {self.batcher.model.name}")
+            return wire.read(body)
+        except wire.WireError as error:
+            raise HTTPException(400, str(error)) from None
+
+    async def _answer(self, message: wire.Message) -> wire.Message:
+        try:
+            async with asyncio.timeout(self.limits.seconds):
+                answer = await self.batcher(message)
+        except TimeoutError:
+            raise self._busy("the answer took too long") from None
+        except Exception as error:
+            journal.note(logging.ERROR, "the model failed", error=type(error).__name__)
+            raise self._busy("the model failed") from None
+        self.metrics.faces.inc(len(answer.codes))
+        return answer
+
+    def _busy(self, why: str) -> HTTPException:
+        again = self.limits.again
+        return HTTPException(503, f"{why}; come again in {again} s", {"Retry-After": str(again)})
+
+    def _note(self, status: int, faces: int, seconds: float) -> None:
+        self.metrics.requests.labels(str(status)).inc()
+        self.metrics.seconds.observe(seconds)
+        journal.note(logging.INFO, "request", status=status, faces=faces, milliseconds=round(1000 * seconds, 1))
+
+
+def application(model: Model, limits: Limits | None = None, token: str | None = None) -> Starlette:
+    """The service of one model; with a token, noise and metrics are only for those who bear it."""
+    limits, metrics, guard = limits or Limits(), Metrics(), _guard(token)
+    batcher = Batcher(model, limits.batch, metrics.batch.observe)
+    noise = Noise(batcher, limits, guard, metrics)
+    description = describe(limits.body, limits.seconds, token is not None)
+    facts = {"model": model.name, "epsilon": model.epsilon, "faces": limits.faces, "values": wire.ASKED}
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with batcher.running():
+            yield
+
+    async def health(request: Request) -> Response:
+        return JSONResponse({"status": "running"})
+
+    async def ready(request: Request) -> Response:
+        if not noise.room:
+            raise HTTPException(503, "too much is waiting", {"Retry-After": str(limits.again)})
+        return JSONResponse({"status": "ready", **facts})
+
+    async def count(request: Request) -> Response:
+        guard(request)
+        return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+    async def openapi(request: Request) -> Response:
+        return JSONResponse(description)
+
+    routes = [
+        Route("/v1/noise", noise, methods=["POST"]),
+        Route("/health", health),
+        Route("/ready", ready),
+        Route("/metrics", count),
+        Route("/openapi.json", openapi),
+    ]
+    return Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _refuse})
+
+
+def configure(
+    app: Starlette,
+    limits: Limits,
+    host: str = "127.0.0.1",
+    port: int = 8765,
+    certfile: Path | None = None,
+    keyfile: Path | None = None,
+) -> uvicorn.Config:
+    """How the application is served: over TLS with a certificate; on SIGTERM what has begun is finished first."""
+    return uvicorn.Config(
+        app,
+        host,
+        port,
+        ssl_certfile=certfile,
+        ssl_keyfile=keyfile,
+        limit_concurrency=limits.connections,
+        timeout_graceful_shutdown=round(limits.seconds),
+        h11_max_incomplete_event_size=2**14,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        log_config=None,
+        ws="none",
+    )
+
+
+def _guard(token: str | None) -> Guard:
+    def check(request: Request) -> None:
+        kind, _, given = request.headers.get("authorization", "").partition(" ")
+        if token and not (kind.lower() == "bearer" and hmac.compare_digest(given.encode(), token.encode())):
+            raise HTTPException(401, "the token is missing or wrong", {"WWW-Authenticate": "Bearer"})
+
+    return check
+
+
+async def _send(data: bytes, send: Send) -> None:
+    headers = [(b"content-type", wire.MEDIA_TYPE.encode()), (b"content-length", str(len(data)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    for start in range(0, len(data), PIECE):
+        await send({"type": "http.response.body", "body": data[start : start + PIECE], "more_body": True})
+    await send({"type": "http.response.body"})
+
+
+async def _refuse(request: Request, refusal: Exception) -> Response:
+    """One line of what is wrong, which never quotes what was sent."""
+    if not isinstance(refusal, HTTPException):
+        raise refusal
+    return JSONResponse({"error": refusal.detail}, refusal.status_code, refusal.headers)
