@@ -107,7 +107,7 @@ def answering(*answers):
         def log_message(self, *args):
             pass
 
-    with closing(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.handle_error = lambda *args: None  # a client that has read enough goes away
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -116,7 +116,6 @@ def answering(*answers):
         finally:
             server.shutdown()
             thread.join()
-            server.server_close()
 
 
 def free_port():

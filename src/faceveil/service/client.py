@@ -94,27 +94,17 @@ class Remote:
             return gradients
 
     def _noise(self, gradients: Images) -> Images:
-        grid = Grid(math.floor(self.epsilon), self.values)
-        asked = wire.Message(self.model, grid, grid.codes(gradients.cpu()))
-        expected = wire.size(len(gradients), Grid(grid.epsilon, 2 * int(grid.epsilon) + 1))
-        return self._checked(self._ask(bytes(asked), expected), asked)
-
-    def _checked(self, data: bytes, asked: wire.Message) -> Images:
-        """The noise of an answer: of as many faces as were asked for, and within the epsilon that was asked for.
-
-        Larger noise cannot be said by a message whose header says the right epsilon.
-        """
+        epsilon = math.floor(self.epsilon)
+        asked, levels = Grid(epsilon, self.values), Grid(epsilon, 2 * epsilon + 1)
+        message = wire.Message(self.model, asked, asked.codes(gradients.cpu()))
+        data = self._ask(bytes(message), wire.size(len(gradients), levels))
         try:
             answer = wire.read(data)
         except wire.WireError as error:
             raise _Away(f"answered with something else ({error})", None) from error
-        if (answer.model, answer.grid.epsilon, len(answer.codes)) != (
-            asked.model,
-            asked.grid.epsilon,
-            len(asked.codes),
-        ):
+        if (answer.model, answer.grid, len(answer.codes)) != (self.model, levels, len(gradients)):
             raise _Away("answered another question", None)
-        return answer.grid.noise(answer.codes)
+        return levels.noise(answer.codes)  # no code stands for more than epsilon
 
     def _ask(self, data: bytes, expected: int) -> bytes:
         """The answer, tried again while that may help."""

@@ -1,0 +1,277 @@
+import random
+import shutil
+import subprocess
+import threading
+import time
+import warnings
+
+import pytest
+import torch
+from clouds import TOKEN, Curved, Gate, address, answering, app_of, codes, free_port, message, served
+
+from faceveil.attacks.quantization import Grid
+from faceveil.errors import ServiceError, SettingError
+from faceveil.service import wire
+from faceveil.service.client import CloudAway, Remote
+from faceveil.service.server import Limits
+
+GRADIENTS = Grid(8, 5).noise(codes(3, 5))
+LEVELS = {"Content-Type": wire.MEDIA_TYPE}
+
+
+class Clock:
+    """Time that passes only where somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now, self.slept = 0.0, []
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+def remote(url, **settings):
+    clock = Clock()
+    return Remote(url, model="toy", **({"sleep": clock.sleep, "clock": clock} | settings)), clock
+
+
+def noise(faces=3, epsilon=8, values=17, model="toy"):
+    return bytes(wire.Message(model, Grid(epsilon, values), codes(faces, values)))
+
+
+@pytest.fixture(scope="module")
+def service():
+    with served(app_of()) as server:
+        yield address(server)
+
+
+@pytest.mark.parametrize("values", [2, 3, 4])
+@pytest.mark.parametrize("epsilon", [8.0, 4.0, 2.7])
+def test_gets_what_the_cloud_makes(service, values, epsilon):
+    found = Remote(service, epsilon, model="toy", values=values)(GRADIENTS * epsilon / 8)
+    whole = int(epsilon)
+    expected = Curved()(Grid(8, values)(GRADIENTS * epsilon / whole)) * whole / 8
+    assert (255 * (found - expected)).abs().max() <= 0.5 + 1e-4
+    assert (255 * found).abs().max() <= epsilon
+
+
+def test_sends_the_sign_alone_and_nothing_else():
+    with answering((200, LEVELS, noise())) as (url, asked):
+        remote(url)[0](GRADIENTS)
+    (path, headers, body) = asked[0]
+    assert path == "/v1/noise"
+    assert len(body) == wire.HEADER + 3 * 4704
+    assert torch.equal(wire.read(body).codes, (GRADIENTS >= 0).byte())
+    assert set(headers) == {
+        "Accept-Encoding",
+        "Accept",
+        "Content-Type",
+        "Content-Length",
+        "Host",
+        "User-Agent",
+        "Connection",
+    }
+
+
+def test_sends_many_faces_in_several_requests():
+    with answering((200, LEVELS, noise(2)), (200, LEVELS, noise(1))) as (url, asked):
+        found = remote(url, together=2)[0](GRADIENTS)
+    assert len(asked) == 2
+    assert len(found) == 3
+
+
+HOSTILE = {
+    "larger noise": noise(epsilon=32),
+    "smaller noise": noise(epsilon=1),
+    "another face": noise(4),
+    "another model": noise(model="other"),
+    "no message": b"<html>" * 100,
+    "nothing": b"",
+    "too short": noise()[:-1],
+    "too long": noise() + b"x",
+    "endless": bytes(10**7),
+    "a code beyond": noise()[: wire.HEADER] + b"\xff" * (len(noise()) - wire.HEADER),
+    "gradients": bytes(message(3)),
+}
+
+
+@pytest.mark.parametrize("body", HOSTILE.values(), ids=HOSTILE.keys())
+def test_adds_nothing_of_an_answer_that_is_wrong(body):
+    with answering((200, LEVELS, body)) as (url, asked), pytest.warns(CloudAway, match="without the cloud"):
+        found = remote(url)[0](GRADIENTS)
+    assert torch.equal(found, GRADIENTS)
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize("epsilon", [1, 8, 32])
+def test_no_answer_can_go_beyond_epsilon(epsilon):
+    """Even a server that says whatever the format can say writes nothing that shows more than was asked for."""
+    for values in (2, 2 * epsilon + 1, 256):
+        with warnings.catch_warnings(), answering((200, LEVELS, noise(3, epsilon, values))) as (url, _):
+            warnings.simplefilter("ignore", CloudAway)
+            found = remote(url, epsilon=epsilon)[0](GRADIENTS.clamp(-epsilon / 255, epsilon / 255))
+        assert (255 * found).abs().max() <= epsilon + 1e-4
+
+
+def test_comes_again_after_as_long_as_it_is_told():
+    busy = (503, {"Retry-After": "3"}, b"{}")
+    with answering(busy, (429, {"Retry-After": "5"}, b""), (200, LEVELS, noise())) as (url, asked):
+        client, clock = remote(url)
+        found = client(GRADIENTS)
+    assert len(asked) == 3
+    assert clock.slept == [3, 5]
+    assert torch.equal(found, Grid(8, 17).noise(codes(3, 17)))
+
+
+def test_waits_longer_each_time_and_by_chance():
+    with answering((502, {"Retry-After": "soon"}, b"")) as (url, _), pytest.warns(CloudAway, match=r"busy \(502\)"):
+        client, clock = remote(url, tries=5, pause=1.0, chance=random.Random(1))
+        client(GRADIENTS)
+    expected = random.Random(1)
+    assert clock.slept == [expected.uniform(0, most) for most in (1, 2, 4, 8)]
+
+
+def test_does_not_wait_longer_than_it_was_given():
+    with answering((503, {"Retry-After": "600"}, b"")) as (url, asked), pytest.warns(CloudAway):
+        client, clock = remote(url)
+        client(GRADIENTS)
+    assert (clock.slept, len(asked)) == ([], 1)
+
+
+def test_without_a_cloud_the_gradient_itself_is_left_and_nobody_is_asked_for_a_while():
+    client, clock = remote(f"http://127.0.0.1:{free_port()}")
+    with pytest.warns(CloudAway, match="cannot be reached") as caught:
+        assert torch.equal(client(GRADIENTS), GRADIENTS)
+        assert torch.equal(client(GRADIENTS), GRADIENTS)
+    assert len(caught) == 1
+    clock.now += client.rest + 1
+    with pytest.warns(CloudAway):
+        client(GRADIENTS)
+
+
+@pytest.mark.parametrize("where", ["https://elsewhere.invalid/", "http://127.0.0.1:1/"])
+def test_goes_nowhere_else(where):
+    with (
+        answering((307, {"Location": where}, b"")) as (url, asked),
+        pytest.raises(ServiceError, match=r"refused \(307\)"),
+    ):
+        remote(url, token=TOKEN)[0](GRADIENTS)
+    assert len(asked) == 1
+
+
+def test_a_page_is_no_answer():
+    with answering((200, {"Content-Type": "text/html"}, b"<p>")) as (url, _), pytest.warns(CloudAway, match="is not"):
+        remote(url)[0](GRADIENTS)
+
+
+def test_says_in_one_line_why_it_was_refused():
+    body = b'{"error": "no\\nsuch \\u001b[31mmodel"}'
+    with answering((404, {}, body)) as (url, asked), pytest.raises(ServiceError) as caught:
+        remote(url)[0](GRADIENTS)
+    assert str(caught.value) == f"{url}/v1/noise: refused (404): no?such ?[31mmodel"
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b'{"error": ', b"\xff" * 400])
+def test_a_refusal_need_not_give_a_reason(body):
+    with answering((403, {}, body)) as (url, _), pytest.raises(ServiceError, match="without a reason"):
+        remote(url)[0](GRADIENTS)
+
+
+def test_a_slow_answer_is_not_waited_for():
+    gate = Gate()
+    with served(app_of(gate)) as server, pytest.warns(CloudAway, match="cannot be reached"):
+        Remote(address(server), model="toy", seconds=0.2)(GRADIENTS)
+        gate.open.set()
+
+
+def test_bears_the_token():
+    with served(app_of(token=TOKEN)) as server:
+        client = Remote(address(server), model="toy", token=TOKEN)
+        assert not torch.equal(client(GRADIENTS), GRADIENTS)
+        with pytest.raises(ServiceError, match="token"):
+            Remote(address(server), model="toy", token="another")(GRADIENTS)  # noqa: S106
+    assert TOKEN not in repr(client)
+
+
+@pytest.mark.parametrize(
+    "url", ["photos.example", "ftp://a", "file:///etc/passwd", "http://photos.example", "https://", "https://me:pw@a"]
+)
+def test_sends_to_encrypted_addresses_only(url):
+    with pytest.raises(SettingError):
+        Remote(url)
+
+
+@pytest.mark.parametrize("epsilon", [0.5, 33.0, float("nan")])
+def test_sends_what_can_be_sent_only(epsilon):
+    with pytest.raises(SettingError):
+        Remote("https://photos.example", epsilon)
+
+
+def test_many_clients_at_one_time_get_what_each_gets_alone(service):
+    gradients = [Grid(8, 2).noise(codes(2, 2, seed)) for seed in range(12)]
+    alone = [Remote(service, model="toy")(each) for each in gradients]
+    together = [None] * len(gradients)
+
+    def work(i):
+        together[i] = Remote(service, model="toy")(gradients[i])
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(len(gradients))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
+
+
+def test_a_server_that_shuts_down_finishes_what_it_began():
+    gate, found = Gate(), []
+    with served(app_of(gate)) as server:
+        thread = threading.Thread(target=lambda: found.append(Remote(address(server), model="toy")(GRADIENTS)))
+        thread.start()
+        while not server.server_state.tasks:
+            time.sleep(0.005)
+        server.should_exit = True
+        time.sleep(0.2)
+        gate.open.set()
+    thread.join()
+    assert torch.equal(found[0], Grid(8, 17)(Grid(8, 2)(GRADIENTS)))
+
+
+def test_too_many_connections_are_refused_and_tried_again():
+    gate, limits = Gate(), Limits(connections=2)
+    with served(app_of(gate, limits), limits) as server, pytest.warns(CloudAway, match=r"busy \(503\)"):
+        first = threading.Thread(target=lambda: Remote(address(server), model="toy")(GRADIENTS))
+        first.start()
+        while not server.server_state.tasks:
+            time.sleep(0.005)
+        client, clock = remote(address(server), tries=3)
+        client(GRADIENTS)
+        gate.open.set()
+        first.join()
+    assert len(clock.slept) == 2
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="needs openssl, for a certificate")
+def test_speaks_over_tls(tmp_path, monkeypatch):
+    cert, key = certificate(tmp_path)
+    with served(app_of(), certfile=cert, keyfile=key) as server:
+        url = address(server).replace("http://127.0.0.1", "https://localhost")
+        with pytest.warns(CloudAway, match="certificate"):
+            remote(url)[0](GRADIENTS)
+        monkeypatch.setenv("SSL_CERT_FILE", str(cert))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert not torch.equal(Remote(url, model="toy")(GRADIENTS), GRADIENTS)
+
+
+def certificate(folder):
+    """One that signs itself, for this machine."""
+    cert, key = folder / "cert.pem", folder / "key.pem"
+    words = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
+    files = ["-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", cert]
+    subprocess.run(["openssl", *words.split(), *files], check=True, capture_output=True)
+    return cert, key
