@@ -24,6 +24,7 @@ LAYERS = [
     "methods",
     "service",
     "datasets",
+    "hardening",
     "protocols",
     "jobs",
     "proof",

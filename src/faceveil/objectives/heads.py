@@ -96,7 +96,8 @@ class SphereFace(Angular):
     ease = 5.0
 
     def scale(self, features: Embeddings) -> Tensor:
-        return features.norm(dim=1, keepdim=True)
+        lengths: Tensor = features.norm(dim=1, keepdim=True)
+        return lengths
 
     def margin(self, cosines: PerImage) -> PerImage:
         quarter = (cosines.detach().clamp(-1, 1).acos() * 4 / math.pi).floor().clamp(max=3)

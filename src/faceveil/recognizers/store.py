@@ -45,6 +45,12 @@ def network(card: Card) -> nn.Module:
     return empty
 
 
+def untrained(card: Card) -> nn.Module:
+    """The card's network with random weights."""
+    network: nn.Module = _architecture(card).build(**card.options)
+    return network
+
+
 def installed(card: Card) -> str:
     """Where the weights are read from: "cache", "package", "mirror", or "" if they are not on this machine."""
     if record(card):
@@ -159,8 +165,7 @@ def _read(path: Path) -> Record | None:
 
 def _empty(card: Card) -> nn.Module:
     with torch.device("meta"):
-        network: nn.Module = _architecture(card).build(**card.options)
-    return network
+        return untrained(card)
 
 
 def _keep(card: Card, paths: tuple[Path, ...]) -> Record:

@@ -1,0 +1,145 @@
+"""Hardening: on a toy recognizer and people of noise; and, in kind, on a real one and real people."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from attacks.toys import recognizer
+from faceveil.datasets import Faces
+from faceveil.errors import SettingError
+from faceveil.hardening import Course, Obfuscator, harden
+from faceveil.recognizers.folding import normalize, restore
+from faceveil.training import Engine
+
+BIM = Obfuscator("bim", {"epsilon": 6.0, "identities": 5})
+COURSE = Course(epochs=3, batch=8, rate=3e-3, held_out=0.3)
+
+
+def crowd(people=8, photos=6, seed=0):
+    """Photos of 12 x 12 noise, of which each person has a kind of their own; the last one's labels are unknown."""
+    random = np.random.default_rng(seed)
+    kinds = random.integers(40, 216, (people, 1, 12, 12, 3))
+    levels = np.clip(kinds + random.integers(-30, 31, (people, photos, 12, 12, 3)), 0, 255).astype(np.uint8)
+    labels = np.arange(people).repeat(photos)
+    labels[-1] = -1
+    names = tuple(f"{i}.png" for i in range(people * photos))
+    store = levels.reshape(-1, 12, 12, 3)
+    return Faces(names, labels, tuple(f"p{i}" for i in range(people)), {}, np.arange(people * photos), store)
+
+
+def weights(hardened):
+    return torch.cat([each.flatten() for each in hardened.recognizer.network.parameters()])
+
+
+def run(folder, course=COURSE, obfuscators=(BIM,), **settings):
+    return harden(recognizer(), crowd(), obfuscators, folder, course, engine=Engine("cpu"), **settings)
+
+
+@pytest.mark.parametrize("change", [{}, {"head": "triplet"}, {"fresh": True}, {"flip": True}])
+def test_learns_from_clear_and_obfuscated_photos(tmp_path, change):
+    done = run(tmp_path, replace(COURSE, epochs=6, **change))
+    for version in ("clear", "bim"):
+        assert done.history[-1][version] < done.history[0][version]
+    assert not torch.equal(weights(done), torch.cat([each.flatten() for each in recognizer().network.parameters()]))
+
+
+def test_nobody_held_out_is_learned_from_and_thresholds_come_from_them(tmp_path):
+    done = run(tmp_path)
+    faces = crowd()
+    others = [who for who in faces.identities if who not in done.people]
+    assert len(others) == 2
+    first, second = (done.recognizer(faces[faces.of([who])]) for who in others)
+    near = torch.cdist(first, second).flatten().sort().values
+    assert done.recognizer.card.thresholds["far_1e-2"] == pytest.approx(near[int(0.01 * len(near))].item(), abs=1e-6)
+    assert done.recognizer.threshold == done.recognizer.card.thresholds["far_1e-3"]
+
+
+def test_clear_photos_alone_may_teach(tmp_path):
+    done = run(tmp_path, obfuscators=())
+    assert list(done.history[0]) == ["clear"]
+
+
+def test_the_card_tells_what_was_learned_from(tmp_path):
+    card = run(tmp_path, name="harder").recognizer.card
+    assert card.name == "harder"
+    photos = 6 * 6 - ("p7" in run(tmp_path, name="harder").people)
+    assert card.trained_on.endswith(f"then {photos} photos of 6 people, clear and cloaked with bim")
+
+
+def test_a_run_that_was_stopped_ends_with_the_same_weights(tmp_path):
+    whole = run(tmp_path / "whole")
+    run(tmp_path / "parts", replace(COURSE, epochs=1))
+    assert torch.equal(weights(run(tmp_path / "parts")), weights(whole))
+
+
+def test_obfuscations_are_made_once_and_go_on_where_they_stood(tmp_path):
+    shown = []
+
+    def track(things, what):
+        shown.append((what, len(things)))
+        return things
+
+    first = run(tmp_path, track=track)
+    (kept,) = tmp_path.glob("bim-*.uint8")
+    whole = kept.read_bytes()
+    assert len(whole) == 36 * 12 * 12 * 3 or len(whole) == 35 * 12 * 12 * 3
+    kept.write_bytes(whole[: 20 * 12 * 12 * 3 + 5])
+    again = run(tmp_path, track=track)
+    assert [count for what, count in shown if what == "bim: photos"] == [3, 2]
+    assert kept.read_bytes() == whole
+    assert torch.equal(weights(again), weights(first))
+
+
+def test_fresh_obfuscations_differ_from_epoch_to_epoch(tmp_path, monkeypatch):
+    seen = []
+    method = Obfuscator.method
+
+    def watch(self, surrogates, seed=None):
+        seen.append((seed, next(surrogates[0].network.parameters()).detach().clone()))
+        assert not any(each.requires_grad for each in surrogates[0].parameters())
+        return method(self, surrogates, seed)
+
+    monkeypatch.setattr(Obfuscator, "method", watch)
+    run(tmp_path, replace(COURSE, fresh=True))
+    assert len({seed for seed, _ in seen}) == len(seen) == 3 * 4
+    assert all(not torch.equal(a, b) for (_, a), (_, b) in pairwise(seen))
+    assert not list(tmp_path.glob("*.uint8"))
+
+
+def test_another_folder_is_needed_for_other_settings(tmp_path):
+    run(tmp_path)
+    with pytest.raises(SettingError, match=r"rate 0\.003, not 0\.1"):
+        run(tmp_path, replace(COURSE, rate=0.1))
+
+
+def test_too_few_people_are_refused(tmp_path):
+    with pytest.raises(SettingError, match="there are 3 people, 2 of them to measure by"):
+        harden(recognizer(), crowd(3), (), tmp_path, COURSE)
+
+
+@pytest.mark.parametrize("change", [{"head": "none"}, {"epochs": 0}, {"held_out": 1.0}])
+def test_a_course_that_makes_no_sense_is_refused(change):
+    with pytest.raises(SettingError):
+        replace(COURSE, **change)
+
+
+def test_a_network_that_learned_from_scratch_has_its_old_layers_again(tmp_path):
+    before = recognizer()
+    done = run(tmp_path, replace(COURSE, scratch=True, head="cosface"))
+    assert done.recognizer.network.state_dict().keys() == before.network.state_dict().keys()
+    assert done.history[-1]["clear"] < done.history[0]["clear"]
+
+
+def test_restoring_keeps_what_a_normalized_network_gives():
+    torch.manual_seed(0)
+    network = normalize(nn.Sequential(nn.Conv2d(3, 5, 3), nn.Tanh(), nn.Flatten(), nn.Linear(5, 4)))
+    images = torch.randn(64, 3, 3, 3)
+    for _ in range(3):
+        network(images)  # gathers statistics
+    expected = network.eval()(images)
+    assert torch.allclose(restore(network)(images), expected, atol=1e-6)
+    assert not any(isinstance(each, nn.BatchNorm2d | nn.BatchNorm1d) for each in network.modules())
