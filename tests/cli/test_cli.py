@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -6,6 +7,7 @@ import pytest
 
 from faceveil import __version__
 from faceveil.cli import main
+from faceveil.cli.report import show_json
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,3 +39,8 @@ def test_a_command_that_is_not_understood_ends_with_2(arguments):
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert ended.value.code == 2
+
+
+def test_numbers_that_are_none_are_null(capsys):
+    show_json({"a": float("nan"), "b": [1.5, float("inf"), None, {"c": float("-inf")}], "d": (Path("x"), "NaN")})
+    assert json.loads(capsys.readouterr().out) == {"a": None, "b": [1.5, None, None, {"c": None}], "d": ["x", "NaN"]}

@@ -90,6 +90,14 @@ def test_too_few_pairs_or_folds_are_refused(same, fold, found):
         calibrate(embeddings, labels, np.arange(3), np.arange(3) + 3, np.array(same), np.array(fold))
 
 
+def test_the_accuracy_of_two_gaussians_is_that_of_the_best_threshold():
+    genuine, impostor = gaussians(5000)
+    distances, same = np.concatenate([genuine, impostor]), np.repeat([True, False], 5000)
+    found = accuracies(distances, same, np.tile(np.arange(1, 11), 1000))
+    assert len(found) == 10
+    assert found.mean() == pytest.approx(NormalDist().cdf(SEPARATION / 2), abs=0.01)
+
+
 def test_the_folds_are_those_of_the_data_set():
     """One fold lies twice as far apart as the others: the threshold 3, best elsewhere, fails its genuine pair."""
     distances = np.array([2.0, 4.0, 2.0, 4.0, 2.0, 4.0, 4.0, 8.0])

@@ -12,7 +12,7 @@ from rich.progress import track
 from rich.table import Table
 
 from faceveil import datasets, recognizers
-from faceveil.cli.weights import as_text
+from faceveil.cli.report import show_json
 from faceveil.datasets import Dataset, Sample
 from faceveil.errors import SettingError
 from faceveil.recognizers import calibration, store
@@ -47,7 +47,7 @@ def calibrate(
     chosen = names or [name for name in cards.names() if store.installed(cards.read(name))]
     rows = [_measure(name, dataset, write, as_json) for name in chosen]
     if as_json:
-        typer.echo(as_text([{"name": n, **asdict(c), "speed": list(map(asdict, s))} for n, c, s in rows]))
+        show_json([{"name": n, **asdict(c), "speed": list(map(asdict, s))} for n, c, s in rows])
     else:
         Console().print(_table(rows))
 

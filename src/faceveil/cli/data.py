@@ -12,7 +12,7 @@ from rich.progress import track
 from rich.table import Table
 
 from faceveil import datasets
-from faceveil.cli.weights import as_text
+from faceveil.cli.report import show_json
 from faceveil.datasets import Split, catalog
 from faceveil.datasets.catalog import Entry
 from faceveil.errors import SettingError
@@ -34,7 +34,7 @@ def list_(as_json: Json = False) -> None:
     found, damaged = list(catalog.entries()), catalog.damaged()
     if as_json:
         unread = [{"name": name, "damaged": str(file)} for name, file in damaged.items()]
-        typer.echo(as_text([*map(asdict, found), *unread]))
+        show_json([*map(asdict, found), *unread])
         return
     if not found and not damaged:
         typer.echo("no data set so far; prepare one with: faceveil data prepare NAME PATH")
@@ -79,7 +79,10 @@ def prepare(
         faces[label] = datasets.prepare(dataset, template, size, track=watch)
     entry = catalog.describe(name, dataset, faces)
     entry.save()
-    typer.echo(as_text(asdict(entry)) if as_json else _summary(entry))
+    if as_json:
+        show_json(asdict(entry))
+    else:
+        typer.echo(_summary(entry))
 
 
 @app.command()

@@ -4,7 +4,7 @@ import json
 import math
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
@@ -23,8 +23,16 @@ def fail(message: str) -> None:
 
 
 def show_json(value: object) -> None:
-    """A machine-readable report on standard output."""
-    print(json.dumps(value, indent=2, default=str))
+    """A machine-readable report on standard output; numbers that are none (NaN, infinity) are null."""
+    print(json.dumps(_finite(value), indent=2, default=str, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def show_proofs(console: Console, name: Path, faces: "tuple[FaceProof, ...]") -> None:
@@ -55,7 +63,7 @@ def face_json(face: "FaceProof") -> dict[str, object]:
         "found": face.found,
         "recognized": face.recognized,
         "ssim": face.ssim,
-        "psnr": face.psnr if math.isfinite(face.psnr) else None,
+        "psnr": face.psnr,
         "largest_change": face.largest_change,
         "verdicts": [_verdict_json(verdict) for verdict in face.verdicts],
     }

@@ -1,7 +1,5 @@
 """`faceveil weights`: the recognizers' weights on this machine."""
 
-import json
-import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +11,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from rich.table import Column, Table
 
 from faceveil import weights
+from faceveil.cli.report import show_json
 from faceveil.errors import WeightsError
 from faceveil.recognizers import card as cards
 from faceveil.recognizers import store
@@ -22,19 +21,6 @@ app = typer.Typer(no_args_is_help=True, help="The recognizers' weights: what is 
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 UNTESTED = "untested with real weights here"
-
-
-def as_text(value: object) -> str:
-    """A value as JSON, in which numbers that are none (NaN, infinity) are null."""
-    return json.dumps(_finite(value), allow_nan=False)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @app.command("list")
@@ -50,7 +36,7 @@ def list_(
     """
     known = [cards.read(name) for name in cards.names()]
     if as_json:
-        typer.echo(as_text([_row(card) for card in known]))
+        show_json([_row(card) for card in known])
         return
     if as_markdown:
         typer.echo("\n".join(_markdown(known)))
@@ -103,7 +89,7 @@ def verify(
         card.name: _fault(card) for card in map(cards.read, names or cards.names()) if names or store.installed(card)
     }
     if as_json:
-        typer.echo(as_text(found))
+        show_json(found)
     else:
         for name, fault in found.items():
             typer.echo(f"{name}: {fault or 'intact'}")

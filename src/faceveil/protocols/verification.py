@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int64
 from numpy import ndarray
 
 from faceveil.errors import SettingError
-from faceveil.recognizers.calibration import ROWS, best_threshold
+from faceveil.recognizers.calibration import ROWS
 from faceveil.types import Embeddings
 
 STEPS = np.arange(150) * 0.02  # Cilloni's thresholds (Fig. 9)
@@ -97,20 +97,6 @@ def listed_pairs(
     """The pairs of a list such as LFW's, by the indices of their photos; raises `SettingError` as above."""
     distances = (embeddings[first] - embeddings[second]).norm(dim=1).cpu().numpy()
     return Pairs(distances[same], distances[~same])
-
-
-def accuracies(
-    distances: Float[ndarray, " m"], same: Bool[ndarray, " m"], fold: Int64[ndarray, " m"]
-) -> Float[ndarray, " folds"]:
-    """The share of right verdicts in each fold, by the threshold that is best in all others.
-
-    LFW's protocol (Huang et al., 2007): its accuracy is the mean over ten folds.
-    """
-    found = []
-    for judged in (fold == number for number in np.unique(fold)):
-        threshold = best_threshold(distances[~judged], same[~judged])
-        found.append(((distances[judged] < threshold) == same[judged]).mean())
-    return np.array(found)
 
 
 def roc(pairs: Pairs, thresholds: Float[ndarray, " n"] | None = None) -> Curve:
