@@ -81,10 +81,18 @@ class Scene:
             raise SettingError(
                 f"images are {size[0]} x {size[1]}; {surrogates[0].name} takes {first[1][0]} x {first[1][1]}"
             )
-        landmarks = templates.template(first[0], *first[1])[None]
+        return cls.cut(images, first[0], surrogates, weights)
+
+    @classmethod
+    def cut(
+        cls, images: Images, template: str, surrogates: Sequence[Recognizer], weights: tuple[float, ...] = ()
+    ) -> "Scene":
+        """Images aligned to a template, of any size; the surrogates see them aligned for themselves."""
+        own: Wanted = template, (images.shape[2], images.shape[3])
+        landmarks = templates.template(template, *own[1])[None]
 
         def view(name: str, size: tuple[int, int]) -> View:
-            if (name, size) == first:
+            if (name, size) == own:
                 return _same
             matrix = similarity(landmarks, templates.template(name, *size))
             return Alignment(matrix.expand(len(images), 2, 3).to(images.device), size)

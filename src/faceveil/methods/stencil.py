@@ -23,15 +23,16 @@ class Stencil(Method):
     size: tuple[int, int] = (112, 112)
 
     @abstractmethod
-    def perturbation(self, faces: Images) -> Images:
-        """What is to be added to aligned faces, each face's own; in [0, 1], that is, a level is 1/255."""
+    def perturbation(self, faces: Scene) -> Images:
+        """What is to be added to the scene's images, the faces aligned; each face's own; a level is 1/255."""
 
     def cloak(self, scene: Scene) -> Images:
         """The cloaked images of a scene."""
         images, matrices = scene.images, scene.matrices(self.template, self.size)
         gray = scene.gray[:, None, None, None]
         seen = torch.where(gray, images.mean(1, keepdim=True), images)
-        added = self.perturbation(warp(seen, matrices, self.size)).clamp(-self.epsilon / 255, self.epsilon / 255)
+        faces = Scene.cut(warp(seen, matrices, self.size), self.template, scene.surrogates, scene.weights)
+        added = self.perturbation(faces).clamp(-self.epsilon / 255, self.epsilon / 255)
         change = warp(added, invert(matrices), (images.shape[2], images.shape[3]))
         change = torch.where(gray, change.mean(1, keepdim=True), change)
         share = 1 if scene.share is None else scene.share

@@ -1,0 +1,56 @@
+"""The contract: a trained attack learns from many faces, once, and then cloaks any without a look at a recognizer."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jaxtyping import Float
+from torch import Tensor
+
+from faceveil.objectives.base import Objective
+from faceveil.training import Engine, Examples, Indices, Track
+from faceveil.types import Images
+
+Perturbation = Float[Tensor, "3 h w"]  # in [0, 1]: a level is 1/255
+Aim = Callable[[Images], Objective]  # from clear images to what their cloaks are judged by
+
+
+@dataclass(frozen=True)
+class Universal:
+    """One perturbation, added to every image; an attack that needs no objective."""
+
+    perturbation: Perturbation
+
+    def __call__(self, images: Images, objective: Objective | None = None) -> Images:
+        return (images + self.perturbation.to(images)).clamp(0, 1)
+
+
+def untracked(batches: Sequence[Indices], what: str) -> Sequence[Indices]:
+    """Shows nothing."""
+    return batches
+
+
+class TrainedAttack(ABC):
+    """Learns one perturbation of up to `epsilon` 8-bit levels from images [n, 3, h, w], `batch` of them at a time.
+
+    All that is random is drawn from `seed`.
+    """
+
+    epsilon: float
+    batch: int
+    seed: int
+
+    @abstractmethod
+    def fit(
+        self, images: Examples, aim: Aim, folder: Path, engine: Engine | None = None, track: Track = untracked
+    ) -> Universal:
+        """The perturbation, learned from images that `read` gives; `folder` keeps what a stopped run goes on from.
+
+        `aim` gives the objective of a batch of clear images: at -1 a face is no longer recognized (see `Dodging`).
+        """
+
+    @property
+    def radius(self) -> float:
+        """Epsilon in [0, 1]."""
+        return self.epsilon / 255
