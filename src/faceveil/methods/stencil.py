@@ -3,6 +3,7 @@
 from abc import abstractmethod
 
 import torch
+from torch import Tensor
 
 from faceveil.attacks.budget import Linf
 from faceveil.faces.align import invert, warp
@@ -28,12 +29,23 @@ class Stencil(Method):
 
     def cloak(self, scene: Scene) -> Images:
         """The cloaked images of a scene."""
+        return self.lay(scene, self.perturbation(self.faces(scene)))
+
+    def faces(self, scene: Scene) -> Scene:
+        """The faces of a scene, aligned; gray where it is."""
+        seen = torch.where(_each(scene.gray), scene.images.mean(1, keepdim=True), scene.images)
+        warped = warp(seen, scene.matrices(self.template, self.size), self.size)
+        return Scene.cut(warped, self.template, scene.surrogates, scene.weights)
+
+    def lay(self, scene: Scene, added: Images) -> Images:
+        """The images of a scene with what is added to its aligned faces brought to their places."""
         images, matrices = scene.images, scene.matrices(self.template, self.size)
-        gray = scene.gray[:, None, None, None]
-        seen = torch.where(gray, images.mean(1, keepdim=True), images)
-        faces = Scene.cut(warp(seen, matrices, self.size), self.template, scene.surrogates, scene.weights)
-        added = self.perturbation(faces).clamp(-self.epsilon / 255, self.epsilon / 255)
-        change = warp(added, invert(matrices), (images.shape[2], images.shape[3]))
-        change = torch.where(gray, change.mean(1, keepdim=True), change)
+        clipped = added.clamp(-self.epsilon / 255, self.epsilon / 255)
+        change = warp(clipped, invert(matrices), (images.shape[2], images.shape[3]))
+        change = torch.where(_each(scene.gray), change.mean(1, keepdim=True), change)
         share = 1 if scene.share is None else scene.share
         return Linf(self.epsilon, scene.share).project(images + share * change, images)
+
+
+def _each(flags: Tensor) -> Tensor:
+    return flags[:, None, None, None]
