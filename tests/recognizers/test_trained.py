@@ -37,6 +37,7 @@ def test_is_loaded_by_its_name_and_gives_the_same_embeddings(network):
     assert loaded.threshold == 0.75
     assert torch.equal(loaded(images), recognizers.Recognizer(kept, network)(images))
     assert store.installed(kept) == "cache"
+    assert json.loads((weights.folder() / NAME / "training.json").read_text()) == {"people": ["a", "b"]}
 
 
 @pytest.mark.parametrize("name", card.published())

@@ -5,7 +5,7 @@ record is written last, so that it never names half a file. What was trained her
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from hashlib import sha256
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from faceveil import weights
 from faceveil.errors import WeightsError
+from faceveil.photo.files import publish
 from faceveil.recognizers import card as cards
 from faceveil.recognizers.card import Card, Source
 from faceveil.weights import File
@@ -98,10 +99,11 @@ def add(card: Card, path: Path) -> Record:
         return _keep(card, (path,))
 
 
-def keep(card: Card, network: nn.Module) -> Card:
+def keep(card: Card, network: nn.Module, about: Mapping[str, object]) -> Card:
     """Keeps a network that was trained here, in the place of an older one; its card, with the file's hash, comes last.
 
-    Raises `SettingError` for a name that a published recognizer has.
+    What there is to tell about its training goes into training.json. Raises `SettingError` for a name that a published
+    recognizer has.
     """
     cards.check(card.name)
     tensors = {name: tensor for name, tensor in network.state_dict().items() if "num_batches_tracked" not in name}
@@ -114,6 +116,7 @@ def keep(card: Card, network: nn.Module) -> Card:
         file = part.replace(home / f"{digest[:12]}.safetensors")
         _note(home, Record(file.name, digest, {file.name: digest}))
         kept = replace(card, sources=(Source((File(file.name, digest),), card.sources[0].page),))
+        publish(json.dumps(about, indent=1).encode(), home / "training.json", force=True)
         cards.write(kept)
     return kept
 

@@ -1,0 +1,133 @@
+"""`faceveil harden`: a recognizer that cloaks work less against."""
+
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import track
+
+from faceveil import cache, datasets, recognizers
+from faceveil.cli.report import show_json
+from faceveil.device import choose
+from faceveil.errors import SettingError
+from faceveil.hardening import Course, Obfuscator, harden
+from faceveil.recognizers import Card, Recognizer, store
+from faceveil.recognizers import card as cards
+from faceveil.training import Engine
+
+app = typer.Typer()
+
+VOS = Course()
+
+
+@app.command("harden")
+def harden_(
+    recognizer: Annotated[str, typer.Argument(help="The recognizer to start from.")],
+    *,
+    data: Annotated[Path, typer.Option(help="Photos to learn from: a data set, such as a folder for each person.")],
+    obfuscator: Annotated[
+        list[str], typer.Option(help="A method that cloaks the photos, as of protect --method (may be repeated).")
+    ],
+    name: Annotated[
+        str | None, typer.Option(help="What to call the new recognizer.", show_default="RECOGNIZER-hardened")
+    ] = None,
+    epochs: Annotated[int, typer.Option(help="How often each photo is seen.")] = VOS.epochs,
+    batch: Annotated[int, typer.Option(help="Photos in a batch.")] = VOS.batch,
+    rate: Annotated[float, typer.Option("--lr", help="Adam's learning rate.")] = VOS.rate,
+    head: Annotated[str, typer.Option(help="linear, arcface, cosface, sphereface or triplet.")] = VOS.head,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Cloak anew in each epoch, against what was learned so far; slow.")
+    ] = False,
+    surrogate: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Cloak against this recognizer, too (may be repeated).", show_default="the one to start from"
+        ),
+    ] = None,
+    held_out: Annotated[
+        float, typer.Option(help="The share of people whom thresholds are measured on.")
+    ] = VOS.held_out,
+    seed: Annotated[int, typer.Option(help="Another seed, another order and other people held out.")] = VOS.seed,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    precision: Annotated[str, typer.Option(help="32-true, bf16-mixed or 16-mixed.")] = "32-true",
+    force: Annotated[bool, typer.Option("--force", help="Replace a recognizer of that name.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Train a recognizer on photos and on their cloaked twins (Vos, 2023), and keep it under a name of its own.
+
+    The new recognizer is then here like any other: it judges what protect and check do, or is a surrogate. Its
+    thresholds come from the people held out; `faceveil calibrate LFW NAME --write` measures better ones. A run that was
+    stopped goes on where it stood; on several devices: torchrun --nproc-per-node 4 -m faceveil harden ...
+
+    Example: faceveil harden mobilefacenet-foamliu --data ~/facescrub --obfuscator advfaces
+    """
+    base = cards.read(recognizer)
+    course = Course(epochs, batch, rate, head, fresh, held_out=held_out, seed=seed)
+    start = Recognizer(base, store.network(base))
+    beside = [recognizers.load(each) for each in surrogate or []]
+    methods = [Obfuscator(each) for each in obfuscator]
+    learn(
+        start,
+        name or f"{recognizer}-hardened",
+        data,
+        methods,
+        beside,
+        course,
+        Engine(device, precision),
+        force,
+        as_json,
+    )
+
+
+def learn(
+    start: Recognizer,
+    name: str,
+    data: Path,
+    obfuscators: Sequence[Obfuscator],
+    beside: Sequence[Recognizer],
+    course: Course,
+    engine: Engine,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Trains a recognizer, keeps it in the store under a name, and says what it is; a stopped run goes on."""
+    cards.check(name)
+    if name in cards.names() and not force:
+        raise SettingError(f"there is a recognizer {name}; choose another --name, or replace it with --force")
+    console, first = Console(stderr=True), os.environ.get("RANK", "0") == "0"
+    device, folder = choose(engine.device), cache.folder() / "training" / name
+
+    def watch(things: Sequence[Any], what: str) -> Iterable[Any]:
+        shown = first and console.is_terminal and not as_json
+        return track(things, what, console=console, transient=True, disable=not shown)
+
+    faces = datasets.prepare(
+        datasets.open(data), start.card.input.template, start.size, track=lambda photos: watch(photos, "faces")
+    )
+    surrogates = [each.to(device) for each in (start, *beside)]
+    done = harden(
+        start, faces, obfuscators, folder, course, name=name, surrogates=surrogates, engine=engine, track=watch
+    )
+    if not first:
+        return
+    about = {"data": str(data), "people": done.people, "course": vars(course), "epochs": done.history}
+    kept = store.keep(done.recognizer.card, done.recognizer.network, about)
+    shutil.rmtree(folder)
+    if as_json:
+        show_json({"name": name, "trained_on": kept.trained_on, "thresholds": kept.thresholds, **about})
+    else:
+        typer.echo(f"{name}: {_losses(done.history)}; {kept.trained_on}; {_threshold(kept)}")
+
+
+def _losses(history: Sequence[dict[str, float]]) -> str:
+    return "loss " + ", ".join(f"{name} {history[0][name]:.3f} -> {last:.3f}" for name, last in history[-1].items())
+
+
+def _threshold(card: Card) -> str:
+    if not card.thresholds:
+        return f"no threshold yet; measure it: faceveil calibrate LFW {card.name} --write"
+    return f"same person below {card.threshold:.3f} (FAR 1e-3)"
