@@ -1,5 +1,7 @@
 """`faceveil protect`: cloak photos, and prove it."""
 
+import os
+import warnings
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
@@ -14,6 +16,7 @@ from faceveil.errors import PhotoError, SettingError
 
 if TYPE_CHECKING:
     from faceveil.protection import Outcome
+    from faceveil.service.client import Remote
 
 app = typer.Typer()
 
@@ -51,6 +54,14 @@ def protect(
         Path | None,
         typer.Option(
             help="cilloni, bim, illc, tip-im: photos of people to be taken for; nobody real without.",
+            show_default=False,
+        ),
+    ] = None,
+    server: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="apf: a cloud that makes the cloak stronger; it gets a gradient, no photo. Token: FACEVEIL_TOKEN.",
             show_default=False,
         ),
     ] = None,
@@ -104,7 +115,11 @@ def protect(
     jobs = plan(photos, output, format)
     surrogates = surrogate or ["dlib"]
     preset = STRENGTHS[strength] if strength else None
-    settings = {name: value for name, value in {"select": select, "gamma": gamma}.items() if value is not None}
+    settings: dict[str, object] = {
+        name: value for name, value in {"select": select, "gamma": gamma}.items() if value is not None
+    }
+    if server:
+        settings["cloud"] = _cloud(method, server, preset if epsilon is None else epsilon)
     protector = Protector(
         method,
         preset if epsilon is None else epsilon,
@@ -143,6 +158,17 @@ def protect(
         print((words + ", {failed} failed, {recognized} still recognized").format_map(counts))
     if counts["failed"] or counts["recognized"] or not counts["cloaked"] + counts["skipped"]:
         raise typer.Exit(FAILED)
+
+
+def _cloud(method: str, server: str, epsilon: float | None) -> "Remote":
+    """A server's cloud; of what it warns, a line is said."""
+    from faceveil.service.client import Remote
+
+    if method != "apf":
+        raise SettingError(f"--server is for --method apf; {method} works on this machine alone")
+    warnings.showwarning = lambda message, *details: fail(f"warning: {message}")
+    token = os.environ.get("FACEVEIL_TOKEN")
+    return Remote(server, token=token) if epsilon is None else Remote(server, epsilon, token)
 
 
 def _faces(words: str) -> str | list[int]:

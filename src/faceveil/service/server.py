@@ -3,9 +3,10 @@
 import asyncio
 import hmac
 import logging
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from faceveil.attacks.quantization import Grid
-from faceveil.errors import SettingError
+from faceveil.errors import ServiceError, SettingError
 from faceveil.service import journal, wire
 from faceveil.service.batching import Batcher, Model
 from faceveil.service.metrics import CONTENT_TYPE_LATEST, Metrics
@@ -217,6 +218,21 @@ def configure(
         log_config=None,
         ws="none",
     )
+
+
+def run(
+    app: Starlette, limits: Limits, host: str, port: int, certfile: Path | None = None, keyfile: Path | None = None
+) -> None:
+    """Serves until SIGTERM or Ctrl-C; raises `ServiceError` where it cannot."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        server = uvicorn.Server(configure(app, limits, host, port, certfile, keyfile))
+        server.config.load()
+        door = socket.create_server((host, port), family=family)
+    except OSError as error:  # of the address, or of the certificate
+        raise ServiceError(f"cannot serve at {host}:{port} ({error.strerror or error}); give another") from error
+    with closing(door), suppress(KeyboardInterrupt):
+        server.run([door])
 
 
 def _guard(token: str | None) -> Guard:

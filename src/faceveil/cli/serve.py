@@ -1,0 +1,72 @@
+"""`faceveil serve`: the cloud of the end-cloud method APF."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from faceveil.errors import SettingError
+
+app = typer.Typer()
+
+
+@app.command()
+def serve(
+    model: Annotated[str, typer.Argument(help="A shipped module, or a file that `faceveil train apf` wrote.")] = "apf",
+    *,
+    host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 is every one.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8765,
+    name: Annotated[
+        str | None, typer.Option(help="What clients call the model.", show_default="the file's name")
+    ] = None,
+    token: Annotated[
+        str | None,
+        typer.Option(envvar="FACEVEIL_TOKEN", help="Serve only those who bear it; give it by the variable."),
+    ] = None,
+    certfile: Annotated[Path | None, typer.Option(help="A certificate, for TLS.", show_default=False)] = None,
+    keyfile: Annotated[Path | None, typer.Option(help="Its private key.", show_default=False)] = None,
+    faces: Annotated[int, typer.Option(min=1, help="The most faces in a request.")] = 32,
+    batch: Annotated[int, typer.Option(min=1, help="The most faces that go through the model together.")] = 8,
+    waiting: Annotated[int, typer.Option(min=1, help="The most faces at work or waiting; others hear 503.")] = 256,
+    connections: Annotated[int, typer.Option(min=1, help="The most open connections.")] = 256,
+    seconds: Annotated[float, typer.Option(help="For a body to come, an answer to be made, and to go.")] = 30.0,
+    threads: Annotated[int | None, typer.Option(min=1, help="PyTorch's threads.", show_default="its own")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+) -> None:
+    """Serve a trained module of APF: gradients of few bits in, noise out; no photo comes, and nothing is stored.
+
+    Logs are lines of JSON on standard error, without contents or addresses. SIGTERM finishes what has begun. The wire
+    format, and how to deploy it, are in docs/service.md. Needs `pip install "faceveil[serve]"`.
+
+    Examples:
+
+        faceveil serve
+
+        FACEVEIL_TOKEN=... faceveil serve --host 0.0.0.0 --certfile cert.pem --keyfile key.pem
+    """
+    import torch
+
+    from faceveil.device import choose
+    from faceveil.methods.apf.cloud import load
+    from faceveil.service.wire import NAME
+
+    try:
+        from faceveil.service import journal
+        from faceveil.service.batching import Model
+        from faceveil.service.server import Limits, application, run
+    except ModuleNotFoundError as error:
+        raise SettingError(f'{error.name} is not installed; run: pip install "faceveil[serve]"') from error
+    if keyfile and not certfile:
+        raise SettingError("--keyfile needs --certfile")
+    if missing := [path for path in (certfile, keyfile) if path and not path.is_file()]:
+        raise SettingError(f"{missing[0]} is no file; give the certificate and its key in PEM")
+    if threads:
+        torch.set_num_threads(threads)
+    limits = Limits(faces, batch, waiting, connections, seconds)
+    called = name or Path(model).stem
+    if not NAME.fullmatch(called.encode()):
+        raise SettingError(f"{called!r} is no model's name; give --name, 1 to 32 of a-z, 0-9, '.', '_' and '-'")
+    place = choose(device)
+    cloud = load(model, place)
+    journal.start()
+    run(application(Model(called, cloud, cloud.epsilon, place), limits, token), limits, host, port, certfile, keyfile)
