@@ -41,3 +41,11 @@ class Method(ABC):
     def guides(self) -> tuple[Recognizer, ...]:
         """The surrogates' fast copies."""
         return tuple(surrogate.surrogate() for surrogate in self.surrogates)
+
+
+class Personal(Method):
+    """A method that treats all photos of one person alike, once that person is enrolled; else each face alone."""
+
+    @abstractmethod
+    def enroll(self, scene: Scene) -> "Personal":
+        """The same method for the one person whom the scene's images show."""
