@@ -20,7 +20,7 @@ from faceveil.errors import FaceveilError, SettingError
 # two PyTorch threads that wait actively slow each other down many times on a busy machine
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-COMMANDS = ("protect", "check", "weights", "data", "calibrate", "bench", "harden", "serve")
+COMMANDS = ("protect", "check", "weights", "data", "calibrate", "bench", "harden", "train", "serve")
 
 
 class Commands(TyperGroup):

@@ -1,0 +1,183 @@
+"""`faceveil train`: what learns before it cloaks."""
+
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.progress import track
+
+from faceveil import datasets, recognizers, trained
+from faceveil.datasets import Faces
+from faceveil.device import choose
+from faceveil.errors import SettingError
+from faceveil.methods.scene import Scene
+from faceveil.objectives.base import Objective
+from faceveil.objectives.feature import Dodging
+from faceveil.photo.files import read
+from faceveil.recognizers import Recognizer
+from faceveil.training import Engine, Examples
+from faceveil.types import Images
+
+app = typer.Typer(no_args_is_help=True)
+
+TEMPLATE, SIZE = "arcface", (112, 112)
+
+Data = Annotated[str, typer.Option(help="A data set of people: PATH, or the name of one prepared.", show_default=False)]
+Photos = Annotated[int, typer.Option(min=2, help="The first photos of each person, this many at most.")]
+Without = Annotated[
+    Path | None, typer.Option(help="A file of people who stay out, a name on each line.", show_default=False)
+]
+Server = Annotated[list[str], typer.Option(help="Recognizers to learn to fool (may be repeated).", show_default=False)]
+Output = Annotated[Path, typer.Option("--output", "-o", help="The folder for checkpoints and what is learned.")]
+Precision = Annotated[str, typer.Option(help="32-true, bf16-mixed or 16-mixed.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+Seed = Annotated[int, typer.Option(min=0, help="Another seed, another order.")]
+
+
+@app.callback()
+def train() -> None:
+    """Train what cloaks without a look at a recognizer.
+
+    A run that was stopped goes on when it is given the same command. Several devices or machines: start it by torchrun,
+    as in torchrun --nproc-per-node 4 -m faceveil train apf ...
+    """
+
+
+@app.command()
+def apf(
+    data: Data,
+    server: Server,
+    output: Output,
+    probe: Annotated[str, typer.Option(help="The device's recognizer.")] = "mobilefacenet-foamliu",
+    photos: Photos = 50,
+    without: Without = None,
+    width: Annotated[
+        int, typer.Option(min=1, help="Channels of the U-Net's first stage; the last has 8 times as many.")
+    ] = 64,
+    epsilon: Annotated[float, typer.Option(help="8-bit levels.")] = 8.0,
+    values: Annotated[int, typer.Option(help="How many values a number of a gradient has on its way; 0: any.")] = 2,
+    own: Annotated[bool, typer.Option(help="Gradients lead away from the photo itself, or an enrolled one.")] = True,
+    enhanced: Annotated[bool, typer.Option(help="With the universal perturbation, or without.")] = True,
+    attack: Annotated[str, typer.Option(help="fgsm, i-fgsm, mi-fgsm, di2 or m-di2.")] = "di2",
+    steps: Annotated[int, typer.Option(min=1, help="Of the attack.")] = 30,
+    ascents: Annotated[int, typer.Option(min=1, help="Steps to the universal perturbation.")] = 100,
+    transfers: Annotated[
+        int, typer.Option(min=0, help="Epochs of learning the servers' gradients, which come first.")
+    ] = 1,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs of learning to fool the servers.")] = 50,
+    batch: Annotated[int, typer.Option(min=1, help="Photos that are learned from together.")] = 100,
+    rate: Annotated[float, typer.Option(help="The learning rate.")] = 1e-4,
+    precision: Precision = "32-true",
+    device: Device = "auto",
+    seed: Seed = 0,
+) -> None:
+    """Train APF's cloud: gradients of the probe in, noise that fools servers out. The numbers are the paper's.
+
+    Writes OUTPUT/apf.safetensors and apf.json, for faceveil protect --method apf and faceveil serve.
+
+    Example: faceveil train apf --data ~/faces --server facenet --server dlib -o out/apf
+    """
+    from faceveil.methods.apf.learning import Learning, Lesson, pairs
+
+    start = time.perf_counter()
+    faces, chosen, told = _faces(data, photos, without)
+    learning = Learning(
+        width, epsilon, enhanced, values, own, attack, steps, ascents, transfers, epochs, batch, rate, seed
+    )
+    both = pairs([int(faces.labels[index]) for index in chosen])
+    lesson = Lesson(
+        Examples(len(chosen), lambda rows: faces[chosen[rows]]),
+        both,
+        recognizers.load(probe, choose(device)).surrogate(),
+        tuple(_load(server, device)),
+        output,
+        learning,
+        Engine(device, precision),
+        _watch,
+    )
+    cloud, history = lesson.learn()
+    recipe = told | {"probe": probe, "servers": server, "pairs": len(both)}
+    recipe |= {"figures": history[-1], "minutes": round((time.perf_counter() - start) / 60, 1)}
+    options = {"width": width, "epsilon": epsilon, "enhanced": enhanced, "values": values}
+    _write(trained.Trained(cloud.state_dict(), options, recipe), output / "apf.safetensors")
+
+
+@app.command()
+def universal(
+    attack: Annotated[str, typer.Argument(help="uap, gap or rhp.")],
+    data: Data,
+    server: Server,
+    output: Output,
+    photos: Photos = 50,
+    without: Without = None,
+    epsilon: Annotated[float, typer.Option(help="8-bit levels.")] = 8.0,
+    passes: Annotated[int | None, typer.Option(min=1, help="Over all photos.", show_default="the attack's own")] = None,
+    device: Device = "auto",
+    seed: Seed = 0,
+) -> None:
+    """Train one perturbation for all faces: UAP, GAP or RHP.
+
+    Writes OUTPUT/ATTACK.safetensors and ATTACK.json, for faceveil protect --method uap, gap or rhp.
+
+    Example: faceveil train universal gap --data ~/faces --server dlib -o out/gap
+    """
+    from faceveil.attacks.gap import GAP
+    from faceveil.attacks.rhp import RHP
+    from faceveil.attacks.uap import UAP
+    from faceveil.methods.universal import keep
+
+    attacks = {"uap": UAP, "gap": GAP, "rhp": RHP}
+    if attack not in attacks:
+        raise SettingError(f"no universal attack is called {attack!r}; there are {', '.join(attacks)}")
+    start = time.perf_counter()
+    faces, chosen, told = _faces(data, photos, without)
+    nets = _load(server, device)
+
+    def aim(clear: Images) -> Objective:
+        scene = Scene.cut(clear, TEMPLATE, [net.to(clear.device) for net in nets])
+        sources = scene.embed()
+        return scene.mean(lambda i, net: Dodging(net, sources[i]))
+
+    times = {} if passes is None else {"passes" if attack == "uap" else "epochs": passes}
+    learned = attacks[attack](epsilon=epsilon, seed=seed, **times).fit(
+        Examples(len(chosen), lambda rows: faces[chosen[rows]].to(choose(device))), aim, output, Engine(device), _watch
+    )
+    recipe = told | {"servers": server, "photos": len(chosen)}
+    recipe |= {"minutes": round((time.perf_counter() - start) / 60, 1)}
+    _write(keep(learned, epsilon, recipe), output / f"{attack}.safetensors")
+
+
+def _faces(data: str, photos: int, without: Path | None) -> tuple[Faces, "np.ndarray[Any, Any]", dict[str, Any]]:
+    """The faces, which of them take part, and what a recipe tells of them."""
+    faces = datasets.prepare(datasets.open(data), TEMPLATE, SIZE, track=_found)
+    out = set(read(without).decode().split("\n")) if without else set()
+    who = [name for name in faces.identities if name not in out]
+    own = (faces.of([name])[:photos] for name in who)
+    chosen = np.concatenate([rows for rows in own if len(rows) > 1] or [np.zeros(0, np.int64)])
+    if not len(chosen):
+        raise SettingError(f"{data}: nobody has two photos with a face; give a folder of people with more")
+    people = sorted({faces.identities[faces.labels[index]] for index in chosen})
+    arguments = [Path(word).name if "/" in word else word for word in sys.argv[1:]]
+    return faces, chosen, {"command": f"faceveil {' '.join(arguments)}", "people": people}
+
+
+def _load(names: Sequence[str], device: str) -> list[Recognizer]:
+    return [recognizers.load(name, choose(device)).surrogate() for name in names]
+
+
+def _watch(batches: Sequence[Any], what: str) -> Iterable[Any]:
+    return track(batches, what, console=Console(stderr=True), transient=True)
+
+
+def _found(samples: Sequence[Any]) -> Iterable[Any]:
+    return _watch(samples, "faces")
+
+
+def _write(learned: trained.Trained, path: Path) -> None:
+    trained.write(learned, path, force=True)
+    typer.echo(f"{path} ({path.stat().st_size / 2**20:.1f} MB)")

@@ -1,0 +1,89 @@
+"""The cloud's part: from a photo's gradient, never the photo, to the noise that hides it (APF, 3.4 and 3.5)."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from faceveil import trained
+from faceveil.types import Images
+
+SIZE = (112, 112)  # of the aligned faces, ArcFace's template
+
+
+class UNet(nn.Module):
+    """The gradient transfer module T: four stages of stride 2, skips between, no normalization; images to images.
+
+    3x3 convolutions, `width` to 8 `width` channels, leaky ReLUs of slope 0.2, and transposed convolutions back, of
+    which the last is linear. These details, and the width of 64, are those of the released code.
+    """
+
+    def __init__(self, width: int = 64) -> None:
+        super().__init__()
+        widths = [3, width, 2 * width, 4 * width, 8 * width]
+        self.down = nn.ModuleList(
+            nn.Conv2d(before, after, 3, stride=2, padding=1) for before, after in pairwise(widths)
+        )
+        self.up = nn.ModuleList(
+            nn.ConvTranspose2d(before, after, 3, stride=2, padding=1, output_padding=1)
+            for before, after in ((8 * width, 4 * width), (8 * width, 2 * width), (4 * width, width), (2 * width, 3))
+        )
+        self.activation = nn.LeakyReLU(0.2)
+
+    def forward(self, x: Images) -> Images:
+        skips = []
+        for layer in self.down:
+            x = self.activation(layer(x))
+            skips.append(x)
+        skips.pop()
+        for layer in self.up[:-1]:
+            x = torch.cat([self.activation(layer(x)), skips.pop()], 1)
+        y: Tensor = self.up[-1](x)
+        return y
+
+
+class Enhancement(nn.Module):
+    """The enhancement module E: conv1x1(beta u + gamma) (Eq. 8), which starts as u itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.beta = nn.Parameter(torch.ones(()))
+        self.gamma = nn.Parameter(torch.zeros(()))
+        self.convolution = nn.Conv2d(3, 3, 1)
+        nn.init.dirac_(self.convolution.weight)
+        nn.init.zeros_(self.convolution.bias)  # type: ignore[arg-type]
+
+    def forward(self, u: Images) -> Images:
+        y: Tensor = self.convolution(self.beta * u + self.gamma)
+        return y
+
+
+class Cloud(nn.Module):
+    """Gradients to noise, each [n, 3, 112, 112], a level being 1/255: clip(T(g) + E(u)) to `epsilon` levels (Eq. 9).
+
+    Without `enhanced`, clip(T(g)). T and E see and give shares of epsilon. `values` is how many values a gradient had
+    in training: see `Grid`; 0 for any.
+    """
+
+    universal: Tensor
+
+    def __init__(self, width: int = 64, epsilon: float = 8.0, enhanced: bool = True, values: int = 0) -> None:
+        super().__init__()
+        self.epsilon, self.values = epsilon, values
+        self.transfer = UNet(width)
+        self.enhancement = Enhancement() if enhanced else None
+        self.register_buffer("universal", torch.zeros(3, *SIZE))
+
+    def forward(self, gradient: Images) -> Images:
+        return self.raw(gradient).clamp(-1, 1) * (self.epsilon / 255)
+
+    def raw(self, gradient: Images) -> Images:
+        """The noise before it is clipped, as a share of epsilon."""
+        share: Tensor = self.transfer(gradient * (255 / self.epsilon))
+        return share if self.enhancement is None else share + self.enhancement(self.universal[None])
+
+
+def load(name: str | Path = "apf", device: str | torch.device = "cpu") -> Cloud:
+    """The cloud that ships under a name, or was trained into a file; raises `WeightsError`."""
+    return trained.read(name).build(Cloud).to(device)

@@ -1,0 +1,220 @@
+"""How the cloud learns: to turn gradients of the probe into noise that fools servers (APF, 3.4 and 3.5)."""
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Generator, Tensor, nn
+
+from faceveil import weights
+from faceveil.attacks.quantization import Grid
+from faceveil.attacks.universal import Perturbation, untracked
+from faceveil.methods.apf import Apf
+from faceveil.methods.apf.cloud import SIZE, Cloud
+from faceveil.methods.scene import Own, Scene
+from faceveil.objectives.feature import Dodging
+from faceveil.photo.files import publish
+from faceveil.recognizers import Recognizer
+from faceveil.training import Engine, Examples, Figures, Indices, Learner, Step, Track, Workshop, train
+from faceveil.types import Images
+
+TEMPLATE = "arcface"
+BATCH = 32  # photos whose gradients are found together, and kept in one file
+
+Pairs = Sequence[tuple[int, int]]  # a photo, and another of the same person, the enrolled one, by index
+Judge = Callable[[int, Cloud], Figures]
+
+
+@dataclass(frozen=True)
+class Learning:
+    """How a cloud of `width` channels is trained within `epsilon` levels; the paper's numbers (4.1) where it has any.
+
+    The first `transfers` epochs are Eq. 4 (5 with several servers), then come `epochs` of Eq. 9 (10), with u and E
+    where `enhanced`. `attack`, in `steps` steps, finds gradients, the probe's and, for Eq. 4, the servers'. The cloud
+    is given one of so many `values` for each number of a gradient (see `Grid`; 0: the number itself). Gradients lead
+    away from the enrolled photo or, with `own`, from near the photo itself (Eq. 13), as where none is known. u is found
+    in `ascents` steps. `rate` is Adam's learning rate.
+    """
+
+    width: int = 64
+    epsilon: float = 8.0
+    enhanced: bool = True
+    values: int = 0
+    own: bool = False
+    attack: str = "di2"
+    steps: int = 30
+    ascents: int = 100
+    transfers: int = 1
+    epochs: int = 50
+    batch: int = 100
+    rate: float = 1e-4
+    seed: int = 0
+
+
+def pairs(labels: Sequence[int]) -> list[tuple[int, int]]:
+    """Each photo of a person with two or more, and that person's next one, by their labels; -1 is nobody's."""
+    photos: dict[int, list[int]] = {}
+    for index, label in enumerate(labels):
+        photos.setdefault(label, []).append(index)
+    several = [own for who, own in photos.items() if who >= 0 and len(own) > 1]
+    return [(here, there) for own in several for here, there in zip(own, own[1:] + own[:1], strict=True)]
+
+
+@dataclass(frozen=True, eq=False)
+class Lesson:
+    """What is learned from: faces aligned to ArcFace's template, 112 x 112, pairs of them, the probe, the servers.
+
+    What was found is kept in the folder: a run that was stopped goes on. The servers count equally, each distance in
+    units of its threshold: embeddings of different lengths cannot be added as in Eq. 10.
+    """
+
+    faces: Examples
+    pairs: Pairs
+    probe: Recognizer
+    servers: tuple[Recognizer, ...]
+    folder: Path
+    learning: Learning
+    engine: Engine | None = None
+    track: Track = untracked
+
+    def learn(self, judge: Judge | None = None) -> tuple[Cloud, list[dict[str, float]]]:
+        """The cloud, and what each epoch of Eq. 9 found, with what `judge` says of the cloud after it."""
+        learning = self.learning
+        torch.manual_seed(learning.seed)
+        cloud = Cloud(learning.width, learning.epsilon, learning.enhanced, learning.values)
+        with weights.alone(self.folder):
+            self._keep("probe", (self.probe,))
+            if learning.transfers:
+                self._keep("servers", self.servers)
+            if learning.enhanced:
+                cloud.universal.copy_(self._universal() * self._unit)
+        if learning.transfers:
+            self._train("transfer", cloud.transfer, self._transfer, learning.transfers)
+        history = self._train("", cloud, self._enhance, learning.epochs, judge and (lambda epoch: judge(epoch, cloud)))
+        return cloud.eval().cpu().requires_grad_(False), history
+
+    @property
+    def _unit(self) -> float:
+        return 255 / self.learning.epsilon
+
+    @cached_property
+    def _enrolled(self) -> dict[str, Own]:
+        """Each recognizer's embeddings of the enrolled photo of each pair."""
+        there = np.array([second for _, second in self.pairs])
+        return {net.name: self._embed(net, there) for net in (self.probe, *self.servers)}
+
+    def _embed(self, net: Recognizer, photos: Indices) -> Own:
+        parts = (photos[start : start + BATCH] for start in range(0, len(photos), BATCH))
+        return torch.cat([self._scene(self.faces.read(part), (net,)).embed()[0].cpu() for part in parts])
+
+    def _scene(self, images: Images, nets: Sequence[Recognizer]) -> Scene:
+        return Scene.cut(images.to(nets[0].scale.device), TEMPLATE, nets)
+
+    def _clear(self, rows: Indices) -> Images:
+        """The photos of those pairs."""
+        images: Images = self.faces.read(np.array([self.pairs[row][0] for row in rows]))
+        return images
+
+    def _gradient(self, net: Recognizer, rows: Indices) -> Images:
+        """The gradient g of those pairs by one recognizer."""
+        learning = self.learning
+        method = Apf(
+            (net,), learning.attack, learning.epsilon, steps=learning.steps, scatter=learning.own, seed=learning.seed
+        )
+        scene = self._scene(self._clear(rows), (net,))
+        sources = None if learning.own else (self._enrolled[net.name][rows].to(scene.images),)
+        return method.gradient(scene, sources).cpu()
+
+    def _keep(self, name: str, nets: Sequence[Recognizer]) -> None:
+        """Finds the gradients of all pairs, the mean of several recognizers' (Eq. 5), and keeps them in shards."""
+        starts = range(0, len(self.pairs), BATCH)
+        batches = [np.arange(start, min(start + BATCH, len(self.pairs))) for start in starts]
+        todo = [rows for rows in batches if not self._shard(name, rows[0]).is_file()]
+        for rows in self.track(todo, f"gradients of the {name}"):
+            found = torch.stack([self._gradient(net, rows) for net in nets]).mean(0)
+            stream = io.BytesIO()
+            np.save(stream, found.half().numpy())
+            publish(stream.getvalue(), self._shard(name, rows[0]), force=True)
+
+    def _kept(self, name: str, rows: Indices) -> Images:
+        found = [np.load(self._shard(name, row), mmap_mode="r")[row % BATCH] for row in rows]
+        return torch.from_numpy(np.stack(found)).float()
+
+    def _shard(self, name: str, row: int) -> Path:
+        return self.folder / name / f"{row // BATCH:06}.npy"
+
+    def _universal(self) -> Perturbation:
+        """u of Eq. 7, by steps of a level up the gradient's sign: far from all faces, whatever the face."""
+        file = self.folder / "universal.npy"
+        if not file.is_file():
+            draw = Generator().manual_seed(self.learning.seed)
+            u = (2 * torch.rand(3, *SIZE, generator=draw) - 1) / (10 * 255)
+            every = [self._enrolled[server.name] for server in self.servers]
+            order = [
+                torch.randint(len(self.pairs), (BATCH,), generator=draw).numpy() for _ in range(self.learning.ascents)
+            ]
+            for rows in self.track(order, "universal perturbation"):
+                scene = self._scene(self._clear(rows), self.servers)
+                seen = u.to(scene.images).requires_grad_()
+                embeddings = scene.see((scene.images + seen).clamp(0, 1))
+                away = [
+                    torch.cdist(own, other.to(own)).mean() / server.threshold
+                    for own, other, server in zip(embeddings, every, self.servers, strict=True)
+                ]
+                (gradient,) = torch.autograd.grad(scene.combine(away), seen)
+                u = (u + gradient.sign().cpu() / 255).clamp(-1 / self._unit, 1 / self._unit)
+            stream = io.BytesIO()
+            np.save(stream, u.numpy())
+            publish(stream.getvalue(), file, force=True)
+        return torch.from_numpy(np.load(file))
+
+    def _seen(self, rows: Indices) -> Images:
+        """What the cloud is given for those pairs."""
+        found, values = self._kept("probe", rows), self.learning.values
+        return Grid(self.learning.epsilon, values)(found) if values else found
+
+    def _transfer(self, shop: Workshop, rows: Indices) -> dict[str, Tensor]:
+        """A step of Eq. 4, in units of epsilon."""
+        given, wanted = (
+            images.to(shop.device) * self._unit for images in (self._seen(rows), self._kept("servers", rows))
+        )
+        loss = (shop.modules["cloud"](given) - wanted).flatten(1).norm(dim=1).mean()
+        shop.descend("cloud", loss)
+        return {"transfer": loss}
+
+    def _enhance(self, shop: Workshop, rows: Indices) -> dict[str, Tensor]:
+        """A step of Eq. 9."""
+        scene = self._scene(self._clear(rows), [server.to(shop.device) for server in self.servers])
+        noise = shop.modules["cloud"](self._seen(rows).to(shop.device))
+        enrolled = [self._enrolled[server.name][rows].to(shop.device) for server in self.servers]
+        loss = scene.mean(lambda i, server: Dodging(server, enrolled[i]))((scene.images + noise).clamp(0, 1)).mean()
+        shop.descend("cloud", loss)
+        return {"dodging": loss}
+
+    def _train(
+        self, place: str, module: nn.Module, step: Step, epochs: int, judge: Callable[[int], Figures] | None = None
+    ) -> list[dict[str, float]]:
+        own = asdict(self.learning)
+        settings = {name: own[name] for name in own if name not in ("batch", "seed", "epochs")}
+        settings |= {
+            "probe": self.probe.name,
+            "servers": [server.name for server in self.servers],
+            "pairs": len(self.pairs),
+        }
+        return train(
+            {"cloud": Learner(module, torch.optim.Adam(module.parameters(), self.learning.rate))},
+            step,
+            Examples(len(self.pairs), lambda rows: rows),
+            self.folder / place,
+            epochs=epochs,
+            batch=min(self.learning.batch, len(self.pairs)),
+            seed=self.learning.seed,
+            settings=settings,
+            engine=self.engine,
+            judge=judge,
+            track=self.track,
+        )
