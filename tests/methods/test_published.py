@@ -22,8 +22,11 @@ SETTINGS = {
     "tip-im natural": ("tip-im", {"steps": 2, "gamma": 0.1}),
     "tip-im each": ("tip-im", {"steps": 4, "search": "each", "identities": 3}),
     "tip-im nearest": ("tip-im", {"steps": 4, "search": "nearest"}),
+    "fawkes": ("fawkes", {"steps": 8}),
+    "lowkey": ("lowkey", {"steps": 4}),
+    "opom": ("opom", {"steps": 4}),
 }
-EPSILON = {"bim": 6, "illc": 6, "tip-im": 12}
+EPSILON = {"bim": 6, "illc": 6, "tip-im": 12, "fawkes": 15, "lowkey": 12.75, "opom": 8}
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +60,7 @@ def test_stays_inside_the_budget(name, surrogates):
     assert torch.allclose(budget.project(cloaked, images), cloaked, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["veil", "cilloni", "bim", "illc", "tip-im"])
+@pytest.mark.parametrize("name", ["veil", "cilloni", "bim", "illc", "tip-im", "fawkes", "lowkey", "opom"])
 def test_cloaks_faces_in_photos_one_or_many(name, surrogates):
     faces = regions(3)
     method = build(name, surrogates, {} if name in ("bim", "illc") else {"steps": 2})
@@ -69,7 +72,7 @@ def test_cloaks_faces_in_photos_one_or_many(name, surrogates):
         assert change[:, face.mask()[0, 0] == 0].max() == 0
 
 
-@pytest.mark.parametrize("name", ["cilloni", "bim", "illc", "tip-im"])
+@pytest.mark.parametrize("name", ["cilloni", "bim", "illc", "tip-im", "fawkes", "lowkey", "opom"])
 def test_a_faces_cloak_does_not_depend_on_how_many_are_cloaked(name, surrogates):
     """Up to what the surrogates' 16-bit copies round differently."""
     faces = regions(3)
@@ -82,13 +85,17 @@ def test_a_faces_cloak_does_not_depend_on_how_many_are_cloaked(name, surrogates)
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
-        ("fawkes", {}, "no method is called 'fawkes'; there are veil, cilloni"),
+        ("glaze", {}, "no method is called 'glaze'; there are veil, cilloni"),
         ("bim", {"margin": 1}, "bim has no setting 'margin'; it has"),
         ("bim", {"epsilon": 0}, "epsilon is 0"),
         ("tip-im", {"epsilon": 256}, "epsilon is 256"),
         ("tip-im", {"search": "best"}, "search is 'best'; it is one of greedy"),
         ("tip-im", {"gain": "mean"}, "gain is 'mean'; it is one of max"),
         ("cilloni", {"select": "nobody"}, "select is 'nobody'; it is one of none"),
+        ("fawkes", {"mode": "min"}, "mode is 'min'; it is one of low, mid, high"),
+        ("fawkes", {"aim": "me"}, "aim is 'me'; it is one of target, away"),
+        ("lowkey", {"epsilon": -1}, "epsilon is -1"),
+        ("opom", {"span": "all"}, "span is 'all'; it is one of own, center"),
         ("bim", {"heads": (Softmax(torch.ones(2, 8), torch.zeros(2)),)}, "there are 1 heads; give one for each of 2"),
     ],
 )
@@ -97,7 +104,7 @@ def test_says_what_is_wrong_with_a_setting(name, settings, message, surrogates):
         build(name, surrogates, settings)
 
 
-@pytest.mark.parametrize("name", ["cilloni", "bim", "tip-im"])
+@pytest.mark.parametrize("name", ["cilloni", "bim", "tip-im", "fawkes"])
 def test_targets_are_for_every_surrogate(name, surrogates):
     settings = {"targets": (torch.rand(5, 8),)} | ({"select": "farthest"} if name == "cilloni" else {})
     with pytest.raises(SettingError, match="targets are there for 1"):
@@ -110,4 +117,4 @@ def test_aligned_images_have_the_first_surrogates_size(surrogates):
 
 
 def test_methods_are_known_by_name():
-    assert set(METHODS) == {"veil", "cilloni", "bim", "illc", "tip-im"}
+    assert set(METHODS) == {"veil", "cilloni", "bim", "illc", "tip-im", "fawkes", "lowkey", "opom"}

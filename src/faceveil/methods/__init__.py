@@ -6,9 +6,12 @@ from functools import partial
 from typing import Any
 
 from faceveil.errors import SettingError
-from faceveil.methods.base import Method
+from faceveil.methods.base import Method, Personal
 from faceveil.methods.cilloni import Cilloni
 from faceveil.methods.deidentification import Deidentification
+from faceveil.methods.fawkes import Fawkes
+from faceveil.methods.lowkey import LowKey
+from faceveil.methods.opom import Opom
 from faceveil.methods.tip_im import TipIm
 from faceveil.methods.veil import Veil
 from faceveil.recognizers import Recognizer
@@ -19,6 +22,9 @@ METHODS: Mapping[str, Callable[..., Method]] = {
     "bim": partial(Deidentification, attack="bim"),
     "illc": partial(Deidentification, attack="illc"),
     "tip-im": TipIm,
+    "fawkes": Fawkes,
+    "lowkey": LowKey,
+    "opom": Opom,
 }
 
 
@@ -34,4 +40,16 @@ def build(name: str, surrogates: Sequence[Recognizer], settings: Mapping[str, An
     return METHODS[name](tuple(surrogates), **settings)
 
 
-__all__ = ["METHODS", "Cilloni", "Deidentification", "Method", "TipIm", "Veil", "build"]
+__all__ = [
+    "METHODS",
+    "Cilloni",
+    "Deidentification",
+    "Fawkes",
+    "LowKey",
+    "Method",
+    "Opom",
+    "Personal",
+    "TipIm",
+    "Veil",
+    "build",
+]

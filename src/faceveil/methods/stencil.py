@@ -9,7 +9,7 @@ from faceveil.attacks.budget import Linf
 from faceveil.faces.align import invert, warp
 from faceveil.methods.base import Method
 from faceveil.methods.scene import Scene
-from faceveil.types import Images
+from faceveil.types import Aligned, Images
 
 
 class Stencil(Method):
@@ -37,7 +37,7 @@ class Stencil(Method):
         warped = warp(seen, scene.matrices(self.template, self.size), self.size)
         return Scene.cut(warped, self.template, scene.surrogates, scene.weights)
 
-    def lay(self, scene: Scene, added: Images) -> Images:
+    def lay(self, scene: Scene, added: Aligned) -> Images:
         """The images of a scene with what is added to its aligned faces brought to their places."""
         images, matrices = scene.images, scene.matrices(self.template, self.size)
         clipped = added.clamp(-self.epsilon / 255, self.epsilon / 255)

@@ -17,12 +17,12 @@ def structure(images: Images, others: Images) -> Float[Tensor, "n 3 rows columns
     Wang et al., 2004, Eq. 13, with Gaussian windows of 11 x 11 inside the images, as TensorFlow has it,
     and Fawkes measures with it.
     """
-    n = len(images)
     both = torch.cat([images, others, images.square(), others.square(), images * others])
-    mean, other, square, other_square, product = _blurred(both).split(n)
+    mean, other, square, other_square, product = _blurred(both).chunk(5)
     luminance = (2 * mean * other + C1) / (mean.square() + other.square() + C1)
     variances = square - mean.square() + other_square - other.square()
-    return luminance * (2 * (product - mean * other) + C2) / (variances + C2)
+    maps: Tensor = luminance * (2 * (product - mean * other) + C2) / (variances + C2)
+    return maps
 
 
 def _blurred(images: Images) -> Aligned:
