@@ -171,12 +171,10 @@ class Aims:
 
     def gaps(self, cloaked: Float[Tensor, "k n 3 h w"], power: int) -> Float[Tensor, "k n t"]:
         """D(x, source) - D(x, target) for k versions of the n images and each of t targets, distances to the power."""
-        k, n = cloaked.shape[:2]
-        rows = torch.arange(n).repeat(k)
-        embeddings = self.scene[rows].embed(cloaked.flatten(0, 1))
+        embeddings = zip(*map(self.scene.embed, cloaked), strict=True)  # all versions at once leave the caches
         gaps = []
         for i, some in enumerate(embeddings):
-            seen = some.view(k, n, 1, -1)
+            seen = torch.stack(some)[:, :, None]
             own, others = ((seen - at).norm(dim=3) ** power for at in (self.sources[i][:, None], self.targets[i]))
             gaps.append(self._unit(i) ** (power / 2) * (own - others))
         return self.scene.combine(gaps)
