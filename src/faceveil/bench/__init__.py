@@ -10,9 +10,13 @@ from faceveil.bench.cilloni.strategies import STRATEGIES
 from faceveil.bench.cilloni.verification import VERIFICATION
 from faceveil.bench.report import write
 from faceveil.bench.running import Run, run
+from faceveil.bench.tip_im.black_box import BLACK_BOX
+from faceveil.bench.tip_im.naturalness import NATURALNESS
+from faceveil.bench.vos import HARDENING
 
 EXPERIMENTS: Mapping[str, Experiment] = {
-    experiment.name: experiment for experiment in (STRATEGIES, VERIFICATION, IDENTIFICATION, BREADTH, CLUSTERING)
+    experiment.name: experiment
+    for experiment in (STRATEGIES, VERIFICATION, IDENTIFICATION, BREADTH, CLUSTERING, BLACK_BOX, NATURALNESS, HARDENING)
 }
 
 __all__ = ["EXPERIMENTS", "Cell", "Experiment", "Plan", "Run", "Table", "run", "write"]

@@ -1,7 +1,7 @@
 """What a cell works on: the photos that take part, and their faces as each recognizer sees them."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -65,10 +65,7 @@ class People:
 
     def __call__(self, dataset: Dataset, seed: int) -> Part:
         """Raises `SettingError` where nobody else has as many photos as one person has."""
-        owned: dict[str, list[Sample]] = {}
-        for sample in dataset:
-            if sample.identity is not None:
-                owned.setdefault(sample.identity, []).append(sample)
+        owned = _owned(dataset)
         enough = [who for who, samples in owned.items() if len(samples) >= self.photos]
         if len(enough) < 2:
             raise SettingError(
@@ -79,6 +76,24 @@ class People:
             s for who in drawn for s in sorted(owned[who], key=lambda s: _lot(seed, s.name))[: self.photos + self.spare]
         ]
         return _part(dataset, samples)
+
+
+@dataclass(frozen=True)
+class Crowd:
+    """All photos of so many people with two or more, and of so many others, or of all where there are fewer."""
+
+    several: int
+    others: int
+
+    def __call__(self, dataset: Dataset, seed: int) -> Part:
+        """Raises `SettingError` where fewer than two people have two photos."""
+        owned = _owned(dataset)
+        line = sorted(owned, key=lambda who: _lot(seed, who))
+        chosen = [who for who in line if len(owned[who]) > 1][: self.several]
+        if len(chosen) < 2:
+            raise SettingError(f"{dataset.path}: {len(chosen)} people have 2 photos; give a folder with more")
+        chosen += [who for who in line if who not in chosen][: self.others]
+        return _part(dataset, [sample for who in chosen for sample in owned[who]])
 
 
 @dataclass(frozen=True)
@@ -114,6 +129,9 @@ class Material:
     Cloaks are made against the `surrogates` together, and measured with each of the `judges`. `recognizer` is the first
     surrogate, the only one of most experiments, and `faces` are those that it sees. `folder` is for what the cells of
     these recognizers, photos and this seed share: it may not be there yet.
+
+    `training` are the faces that something may learn from, aligned like the others, and `school` is for what was
+    learned from them: it is the same for every data set.
     """
 
     samples: tuple[Sample, ...]
@@ -124,6 +142,8 @@ class Material:
     seed: int
     folder: Path
     embedded: dict[str, Embeddings] = field(default_factory=dict, repr=False)
+    training: Mapping[Input, Faces] = field(default_factory=dict)
+    school: Path = Path()
 
     @property
     def recognizer(self) -> Recognizer:
@@ -200,6 +220,26 @@ def _embed(recognizer: Recognizer, images: Images) -> Embeddings:
     with torch.no_grad():
         embeddings: Embeddings = recognizer(images.to(recognizer.scale.device))
     return embeddings.cpu()
+
+
+def without(dataset: Dataset, people: Iterable[str]) -> Dataset:
+    """The photos of everybody else; a name is the same however its letters are cased and its words are joined."""
+    left_out = set(map(plain, people))
+    return _part(dataset, [each for each in dataset if each.identity is None or plain(each.identity) not in left_out])
+
+
+def plain(name: str) -> str:
+    """A person's name without what data sets write differently."""
+    return "".join(filter(str.isalnum, name.casefold()))
+
+
+def _owned(dataset: Dataset) -> dict[str, list[Sample]]:
+    """The photos of each person who is known."""
+    owned: dict[str, list[Sample]] = {}
+    for sample in dataset:
+        if sample.identity is not None:
+            owned.setdefault(sample.identity, []).append(sample)
+    return owned
 
 
 def _part(dataset: Dataset, samples: list[Sample], pairs: list[Pair] | None = None) -> Part:

@@ -14,9 +14,11 @@ _LOOKS = (
     ("D", ":", "#3a7d44"),
     ("v", (0, (5, 1)), "#e08e0b"),
     ("X", (0, (1, 1)), "#7b4fa3"),
+    ("P", (0, (3, 1, 1, 1)), "#5c5c5c"),
+    ("*", (0, (5, 3, 1, 3)), "#8c510a"),
 )
 
-_HATCHES = ("", "///", "xxx", "...")
+_HATCHES = ("", "///", "xxx", "...", "---", "ooo")
 
 Points = tuple[Sequence[float], Sequence[float]]
 
@@ -65,15 +67,31 @@ def _draw(axes: Axes, series: Mapping[str, Points], markers: bool) -> None:
     axes.grid(alpha=0.3)
 
 
-def bars(places: Sequence[str], series: Mapping[str, Sequence[float]], x: str, y: str, *, chance: float) -> Figure:
-    """Groups of bars, one of each series at each place, told apart by hatches; and what chance would give."""
+def bars(
+    places: Sequence[str], series: Mapping[str, Sequence[float]], x: str, y: str, *, chance: float | None = None
+) -> Figure:
+    """Groups of bars, one of each series at each place, told apart by hatches; and what chance would give, if known."""
     figure, (axes,) = panels(1, width=11, height=4.5)
     width = 0.8 / len(series)
     for number, ((name, heights), hatch) in enumerate(zip(series.items(), cycle(_HATCHES), strict=False)):
         at = [place + (number - (len(series) - 1) / 2) * width for place in range(len(places))]
         axes.bar(at, heights, width, label=name, hatch=hatch, facecolor="white", edgecolor="black")
-    axes.axhline(chance, label="chance", color="#d1495b", linestyle="--")
+    if chance is not None:
+        axes.axhline(chance, label="chance", color="#d1495b", linestyle="--")
     axes.set(xlabel=x, ylabel=y, ylim=(0, 1.02))
     axes.set_xticks(range(len(places)), places)
     figure.legend(loc="outside right upper")
     return figure
+
+
+def boxes(axes: Axes, summaries: Mapping[str, Mapping[str, Any]]) -> None:
+    """A box for each `Summary`, as a dictionary, at its place; a cross is the mean, a line the median."""
+    cross = {"marker": "x", "markeredgecolor": "black"}
+    drawn = [_box(summary, place) for place, summary in summaries.items()]
+    axes.bxp(drawn, showmeans=True, meanprops=cross, medianprops={"color": "black"})
+
+
+def _box(summary: Mapping[str, Any], label: str) -> dict[str, object]:
+    low, middle, high = summary["quartiles"]
+    ends = {"whislo": summary["least"], "whishi": summary["most"], "mean": summary["mean"], "fliers": []}
+    return {"label": label, "q1": low, "med": middle, "q3": high, **ends}

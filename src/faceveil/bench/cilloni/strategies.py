@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
 
 import numpy as np
 import torch
@@ -10,9 +9,9 @@ from matplotlib.figure import Figure
 
 from faceveil.bench import plots
 from faceveil.bench.base import Cell, Experiment, Found, Plan, Settings, Table, groups, number
-from faceveil.bench.cilloni import PAPER
+from faceveil.bench.cilloni import PAPER, cloaked
 from faceveil.bench.material import Material, People
-from faceveil.methods.cilloni import MARGINS, SELECTIONS, Cilloni
+from faceveil.methods.cilloni import MARGINS, SELECTIONS
 from faceveil.protocols.quality import Summary
 from faceveil.protocols.verification import FACENET, all_pairs
 from faceveil.types import Embeddings
@@ -41,9 +40,8 @@ def _measure(material: Material, settings: Settings) -> Found:
         return {}
     if strategy != CLEAR:
         targets = (clear.to(material.recognizer.scale.device),)
-        method = Cilloni((material.recognizer,), targets, strategy, margin, seed=material.seed)
-        cloaked = material.cloaked(method.aligned)
-        embeddings, dssim = cloaked.embeddings, cloaked.dssim
+        changed = cloaked(material, targets=targets, select=strategy, margin=margin)
+        embeddings, dssim = changed.embeddings, changed.dssim
     pairs, own = all_pairs(embeddings, material.faces.labels), material.recognizer.threshold
     return {
         "tpr": pairs.true_positive_rate(FACENET),
@@ -116,21 +114,12 @@ def _margins(cell: Cell) -> tuple[float, ...]:
 
 
 def _boxes(curves: Mapping[str, Sequence[Cell]]) -> Figure:
-    cross = {"marker": "x", "markeredgecolor": "black"}
     figure, panels = plots.panels(len(curves))
     most = max(cell.found["dssim"]["most"] for curve in curves.values() for cell in curve)
     for axes, (select, curve) in zip(panels, curves.items(), strict=True):
-        places = [str(cell.settings.get("margin", "any")) for cell in curve]
-        boxes = [_box(cell.found["dssim"], place) for cell, place in zip(curve, places, strict=True)]
-        axes.bxp(boxes, showmeans=True, meanprops=cross, medianprops={"color": "black"})
+        plots.boxes(axes, {str(cell.settings.get("margin", "any")): cell.found["dssim"] for cell in curve})
         axes.set(title=select, xlabel="margin", ylabel="DSSIM", ylim=(0, 1.05 * most))
     return figure
-
-
-def _box(dssim: Mapping[str, Any], label: str) -> dict[str, object]:
-    low, middle, high = dssim["quartiles"]
-    ends = {"whislo": dssim["least"], "whishi": dssim["most"], "mean": dssim["mean"], "fliers": []}
-    return {"label": label, "q1": low, "med": middle, "q3": high, **ends}
 
 
 def _maps(maps: Mapping[str, Found]) -> Figure:
