@@ -1,5 +1,6 @@
 import csv
 import importlib.util
+import inspect
 import json
 import re
 import sys
@@ -13,8 +14,11 @@ from torch.nn.functional import interpolate
 from attacks.toys import recognizer
 from bench.miniature import Counter, album, counting
 from faceveil.bench import Table, run, write
+from faceveil.bench.cilloni.breadth import BREADTH
+from faceveil.bench.cilloni.strategies import STRATEGIES
 from faceveil.bench.material import People
 from faceveil.bench.report import caption
+from faceveil.bench.source import digest
 from faceveil.errors import SettingError
 
 
@@ -151,6 +155,14 @@ def test_what_other_code_measured_is_measured_again(photos, net, tmp_path, monke
         spec.loader.exec_module(loaded)
         run(counting(loaded.measure), {"a": photos}, [(net,)], tmp_path / "out")
     assert len(counted) == cells
+
+
+def test_what_the_measurements_of_a_paper_share_counts(monkeypatch):
+    before = [digest(each.measure) for each in (STRATEGIES, BREADTH)]
+    read = inspect.getsource
+    monkeypatch.setattr(inspect, "getsource", lambda module: read(module).replace("Remembering(", "Forgetting("))
+    after = [digest(each.measure) for each in (STRATEGIES, BREADTH)]
+    assert [a == b for a, b in zip(before, after, strict=True)] == [False, True]
 
 
 def test_leaves_a_folder_alone_that_is_no_report(photos, net, tmp_path):

@@ -174,6 +174,15 @@ def test_says_what_is_missing(words, said):
         command(*words)
 
 
+@pytest.mark.parametrize(("name", "most", "used"), [("verification", 2, (3, 5)), ("identification", 3, (3, 15))])
+def test_the_command_takes_fewer_people_or_pairs(net, tmp_path, monkeypatch, name, most, used):
+    monkeypatch.setattr(recognizers, "load", lambda name, device: net)
+    monkeypatch.setattr(datasets, "open", lambda path: album(tmp_path / "album", people=5, photos=5))
+    words = ("--data", "tiny=.", "--quick", "--at-most", most, "-o", tmp_path / "out", "--json")
+    told = json.loads(command(f"cilloni-{name}", *words).stdout)["data"]["tiny"]
+    assert (told["people"], told["photos"]) == used
+
+
 def test_the_command_writes_a_report(photos, net, tmp_path, monkeypatch):
     monkeypatch.setattr(recognizers, "load", lambda name, device: net)
     monkeypatch.setattr(datasets, "open", lambda path: photos)

@@ -1,6 +1,7 @@
 """`faceveil bench`: published experiments, measured again on this machine."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +12,8 @@ from rich.progress import track
 from rich.table import Table
 
 from faceveil import datasets, recognizers
-from faceveil.bench import EXPERIMENTS, report, run
+from faceveil.bench import EXPERIMENTS, Experiment, Plan, report, run
+from faceveil.bench.material import ListedPairs, People
 from faceveil.cli.report import show_json
 from faceveil.device import choose
 from faceveil.errors import SettingError
@@ -38,6 +40,10 @@ def bench(
         str | None,
         typer.Option(help="Who measures cloaks that others made; with commas.", show_default="the experiment's"),
     ] = None,
+    at_most: Annotated[
+        int | None,
+        typer.Option(min=2, help="So many people of each data set, or pairs of each kind.", show_default="the paper's"),
+    ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A small version, for minutes instead of hours.")] = False,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Where the report goes.", show_default="./bench/EXPERIMENT")
@@ -57,7 +63,7 @@ def bench(
         return
     if name not in EXPERIMENTS:
         raise SettingError(f"no experiment is called {name!r}; there are {', '.join(EXPERIMENTS)}")
-    experiment = EXPERIMENTS[name]
+    experiment = _limited(EXPERIMENTS[name], at_most) if at_most else EXPERIMENTS[name]
     if not data:
         raise SettingError(f"say on which data: --data PATH; the paper's are {experiment.original}")
     sets = {label: datasets.open(where) for label, where in map(_named, data)}
@@ -91,6 +97,19 @@ def _list(as_json: bool) -> None:
     for each in EXPERIMENTS.values():
         table.add_row(each.name, each.title, each.paper)
     Console().print(table)
+
+
+def _limited(experiment: Experiment, most: int) -> Experiment:
+    """The same on fewer people or pairs."""
+
+    def limited(plan: Plan) -> Plan:
+        if isinstance(plan.choose, People):
+            return replace(plan, choose=replace(plan.choose, people=min(most, plan.choose.people)))
+        if isinstance(plan.choose, ListedPairs):
+            return replace(plan, choose=replace(plan.choose, each=min(most, plan.choose.each or most)))
+        raise SettingError(f"{experiment.name} draws neither people nor pairs; leave --at-most out")
+
+    return replace(experiment, full=limited(experiment.full), quick=limited(experiment.quick))
 
 
 def _listed(names: str | None, usual: Sequence[str]) -> Sequence[str]:

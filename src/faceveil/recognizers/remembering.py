@@ -42,9 +42,10 @@ class _Remembered(torch.autograd.Function):
     @staticmethod
     def forward(context: Any, images: Tensor, recognizer: Remembering) -> Tensor:
         context.leaf, context.features = recognizer.recall(images)
-        return context.features.detach().clone()
+        features: Tensor = context.features.detach().clone()
+        return features
 
     @staticmethod
-    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (found,) = torch.autograd.grad(context.features, context.leaf, gradient, retain_graph=True)
         return found, None

@@ -7,9 +7,8 @@ from matplotlib.figure import Figure
 
 from faceveil.bench import plots
 from faceveil.bench.base import Cell, Experiment, Found, Plan, Settings, Table, change, groups, percent
-from faceveil.bench.cilloni import PAPER
+from faceveil.bench.cilloni import PAPER, PAPERS, cloaked
 from faceveil.bench.material import Material, People
-from faceveil.methods.cilloni import Cilloni
 from faceveil.protocols.clustering import SCORES, SHARES, Agglomerative, cluster
 from faceveil.protocols.verification import FACENET
 
@@ -20,10 +19,10 @@ def _measure(material: Material, settings: Settings) -> Found:
     """The mean of each score, by the stop and the share of cloaked photos, of so many people as there are."""
     people, depth, times = (int(settings[name]) for name in ("people", "depth", "times"))
     people = material.people(depth, people)
-    cloaked = material.cloaked(Cilloni((material.recognizer,), seed=material.seed).aligned).embeddings
+    changed = cloaked(material).embeddings
     stops = {"distance": Agglomerative(distance=FACENET), "count": Agglomerative(count=people)}
     repeated = partial(cluster, people=people, depth=depth, times=times, seed=material.seed)
-    found = repeated(material.clear, cloaked, material.faces.labels, clusterers=stops)
+    found = repeated(material.clear, changed, material.faces.labels, clusterers=stops)
     means = {
         stop: {score: [float(found[share, stop, score].mean()) for share in SHARES] for score in SCORES}
         for stop in stops
@@ -32,7 +31,7 @@ def _measure(material: Material, settings: Settings) -> Found:
 
 
 def _table(cells: Sequence[Cell]) -> Table:
-    columns = ("data", "recognizer", "people", "stop", "cloaked", PURITY, "change", _PAPERS, *_OTHERS)
+    columns = ("data", "recognizer", "people", "stop", "cloaked", PURITY, "change", PAPERS, *_OTHERS)
     rows = []
     for cell in cells:
         for stop, scores in cell.found["scores"].items():
@@ -60,7 +59,6 @@ def _figures(cells: Sequence[Cell]) -> dict[str, Figure]:
 
 
 _OTHERS = tuple(score for score in SCORES if score != PURITY)
-_PAPERS = "paper: PubFig83 / FaceScrub"
 CLUSTERING = Experiment(
     name="cilloni-clustering",
     title="Clustering of photos of which some are cloaked with no selection (Table II)",

@@ -6,9 +6,8 @@ from matplotlib.figure import Figure
 
 from faceveil.bench import plots
 from faceveil.bench.base import Cell, Experiment, Found, Plan, Settings, Table, change, groups, percent
-from faceveil.bench.cilloni import PAPER
+from faceveil.bench.cilloni import PAPER, PAPERS, cloaked
 from faceveil.bench.material import Material, People
-from faceveil.methods.cilloni import Cilloni
 from faceveil.protocols.identification import RULES, identify, scenarios
 
 CLEAR = "all clear"
@@ -18,17 +17,17 @@ def _measure(material: Material, settings: Settings) -> Found:
     """Mean and deviation of the accuracy of each rule in each scenario, of so many people as there are."""
     people, depth, probes, times = (int(settings[name]) for name in ("people", "depth", "probes", "times"))
     people = material.people(depth + probes, people)
-    cloaked = material.cloaked(Cilloni((material.recognizer,), seed=material.seed).aligned).embeddings
+    changed = cloaked(material).embeddings
     labels, seed = material.faces.labels, material.seed
     means = {}
-    for scenario, (labeled, asked) in scenarios(material.clear, cloaked).items():
+    for scenario, (labeled, asked) in scenarios(material.clear, changed).items():
         found = identify(labeled, asked, labels, people=people, depth=depth, probes=probes, times=times, seed=seed)
         means[scenario] = {rule: [float(each.mean()), float(each.std())] for rule, each in found.items()}
     return {"people": people, "accuracies": means}
 
 
 def _table(cells: Sequence[Cell]) -> Table:
-    columns = ("data", "recognizer", "people", "rule", "photos", "accuracy", "deviation", "change", _PAPERS)
+    columns = ("data", "recognizer", "people", "rule", "photos", "accuracy", "deviation", "change", PAPERS)
     rows = []
     for cell in cells:
         accuracies = cell.found["accuracies"]
@@ -53,7 +52,6 @@ def _figures(cells: Sequence[Cell]) -> dict[str, Figure]:
     return figures
 
 
-_PAPERS = "paper: PubFig83 / FaceScrub"
 IDENTIFICATION = Experiment(
     name="cilloni-identification",
     title="Identification by labeled photos, clear and cloaked with no selection (Table I)",

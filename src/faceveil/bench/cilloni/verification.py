@@ -7,9 +7,8 @@ from matplotlib.figure import Figure
 
 from faceveil.bench import plots
 from faceveil.bench.base import Cell, Experiment, Found, Plan, Settings, Table, groups, number
-from faceveil.bench.cilloni import PAPER
+from faceveil.bench.cilloni import PAPER, cloaked
 from faceveil.bench.material import ListedPairs, Material
-from faceveil.methods.cilloni import Cilloni
 from faceveil.protocols.verification import FACENET, STEPS, crossing, listed_pairs, roc
 
 VERSIONS = {"both clear": (0, 0), "one cloaked": (0, 1), "both cloaked": (1, 1)}  # which photo of a pair is cloaked
@@ -17,8 +16,8 @@ VERSIONS = {"both clear": (0, 0), "one cloaked": (0, 1), "both cloaked": (1, 1)}
 
 def _measure(material: Material, settings: Settings) -> Found:
     """The curves of listed pairs of which both photos are clear, the second is cloaked, or both are."""
-    cloaked = material.cloaked(Cilloni((material.recognizer,), seed=material.seed).aligned).embeddings
-    both, pairs, count = torch.cat([material.clear, cloaked]), material.pairs, len(material.faces)
+    changed = cloaked(material).embeddings
+    both, pairs, count = torch.cat([material.clear, changed]), material.pairs, len(material.faces)
     found = {}
     for version, (first, second) in VERSIONS.items():
         compared = listed_pairs(both, pairs.first + first * count, pairs.second + second * count, pairs.same)
