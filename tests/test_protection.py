@@ -5,8 +5,10 @@ import torch
 import faceveil
 from faceveil.errors import NoFaceError, SettingError
 from faceveil.faces.region import Region
+from faceveil.jobs import plan
 from faceveil.photo import jpeg
 from faceveil.proof import landmarks_of
+from faceveil.protection import protect_files
 from oracles import dlib_embedding, dlib_embeddings
 from people import group, landscape, portrait
 
@@ -181,3 +183,23 @@ def test_other_photos_of_a_person_are_no_longer_matched(shared):
     before, after, known = (dlib_embedding(pixels) for pixels in (clear.pixels, jpeg(cloaked, 75), other.pixels))
     assert np.linalg.norm(before - known) < 0.6
     assert np.linalg.norm(after - known) > 0.6
+
+
+def test_a_person_who_is_known_gets_one_cloak_for_all_photos(tmp_path):
+    """So does a photo of the person that is cloaked in a later run, when the others are there already."""
+    photos = {"a.png": portrait(), "b.png": portrait()[:300, 20:]}
+    for name, pixels in photos.items():
+        faceveil.Photo.from_array(np.ascontiguousarray(pixels)).save(tmp_path / name)
+    choice = faceveil.Choice(only_like=faceveil.Photo.from_array(portrait()))
+    jobs = plan([tmp_path / name for name in photos], tmp_path / "out")
+    masks, written = [], []
+    for _ in range(2):
+        protector = faceveil.Protector("opom", choice=choice, settings={"steps": 3})
+        alone = protector.method.mask
+        assert all(outcome.faces or outcome.status == "skipped" for outcome in protect_files(protector, jobs))
+        assert not torch.equal(protector.method.mask, alone)
+        masks.append(protector.method.mask)
+        written.append(jobs[1].destination.read_bytes())
+        jobs[1].destination.unlink()
+    assert torch.equal(*masks)
+    assert written[0] == written[1]

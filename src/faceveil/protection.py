@@ -4,7 +4,8 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from typing import Any
 
@@ -14,7 +15,8 @@ from faceveil.errors import FaceveilError, NoFaceError, SettingError
 from faceveil.faces.detect import Detector, Face
 from faceveil.faces.region import Region
 from faceveil.jobs import Job
-from faceveil.methods import build
+from faceveil.methods import Method, Personal, build
+from faceveil.methods.scene import Scene
 from faceveil.objectives.feature import distance
 from faceveil.photo import MAX_PIXELS, Photo, remove_leftovers
 from faceveil.photo.files import one_line
@@ -25,6 +27,7 @@ from faceveil.types import Embeddings, Pixels
 
 TOGETHER = 8  # photos that are cloaked together, unless they have more than
 PIXELS = 50_000_000
+ENROLLED = 9  # photos by which a person is known, beside the one that is given
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,7 @@ class Protector:
         self.method = build(method, self.surrogates, own)
         self.choice = choice or Choice()
         self._wanted = self._person(self.choice.only_like) if self.choice.only_like else None
+        self.enroll([])
 
     def find(self, photo: Photo) -> list[Face]:
         """The faces of a photo that are to be cloaked, the largest first; raises `NoFaceError` where there is none."""
@@ -111,21 +115,24 @@ class Protector:
                 raise NoFaceError("none of its faces is like the person's; nothing written")
         return faces
 
+    def enroll(self, photos: Sequence[Photo]) -> None:
+        """Let a method that cloaks a person's photos alike know the person of `only_like`, by that photo and these.
+
+        Without `only_like`, and for other methods, nothing happens; photos without the person are passed over.
+        """
+        known = self.choice.only_like
+        if known is None or not isinstance(self.method, Personal):
+            return
+        regions = []
+        for photo in (known, *photos):
+            with suppress(NoFaceError):
+                regions.append(Region.around(landmarks_of(self.find(photo)[0]), photo.pixels, photo.gray))
+        method = self.method
+        self.method = method.enroll(Scene.of(regions, method.guides, method.jitter, method.weights))
+
     def cloak(self, photos: Sequence[Photo], faces: Sequence[Sequence[Face]]) -> list[Photo]:
         """The photos with those faces cloaked, all of them together."""
-        regions = [
-            [Region.around(landmarks_of(face), photo.pixels, photo.gray) for face in found]
-            for photo, found in zip(photos, faces, strict=True)
-        ]
-        together = [region for own in regions for region in own]
-        cloaked = iter(self.method(together).cpu() if together else ())
-        shared = []
-        for photo, own in zip(photos, regions, strict=True):
-            pixels = photo.pixels.copy()
-            for region in own:
-                region.paste(next(cloaked) - region.images[0], pixels, photo.pixels)
-            shared.append(photo.with_pixels(pixels))
-        return shared
+        return cloak(self.method, photos, faces)
 
     def prove(self, clear: Photo, shared: Photo, faces: Sequence[Face]) -> tuple[FaceProof, ...]:
         """The proofs of a clear photo's faces in the photo that is shared."""
@@ -149,6 +156,23 @@ class Protector:
 
     def _embed(self, pixels: Pixels, faces: Sequence[Face]) -> Embeddings:
         return embed(self.surrogates[0], [Sighting(pixels, landmarks_of(face), True) for face in faces])
+
+
+def cloak(method: Method, photos: Sequence[Photo], faces: Sequence[Sequence[Face]]) -> list[Photo]:
+    """The photos with those faces cloaked by a method, all of them together."""
+    regions = [
+        [Region.around(landmarks_of(face), photo.pixels, photo.gray) for face in found]
+        for photo, found in zip(photos, faces, strict=True)
+    ]
+    together = [region for own in regions for region in own]
+    cloaked = iter(method(together).cpu() if together else ())
+    shared = []
+    for photo, own in zip(photos, regions, strict=True):
+        pixels = photo.pixels.copy()
+        for region in own:
+            region.paste(next(cloaked) - region.images[0], pixels, photo.pixels)
+        shared.append(photo.with_pixels(pixels))
+    return shared
 
 
 def protect(photo: Photo, protector: Protector | None = None, **settings: Any) -> Result:
@@ -213,11 +237,21 @@ def protect_files(protector: Protector, jobs: Sequence[Job], writing: Writing | 
     """Outcomes of any number of jobs, in their order; an error is an outcome, never an exception.
 
     Photos are read ahead and written behind while others are cloaked; a few are in memory at a time. A file that is
-    there already is left alone, so that a run that was killed goes on where it was.
+    there already is left alone, so that a run that was killed goes on where it was. A method that cloaks a person's
+    photos alike knows the person from the first photos, also from those that were cloaked before.
     """
     writing = writing or Writing()
     for folder in {job.destination.parent for job in jobs}:
         remove_leftovers(folder)
+    if isinstance(protector.method, Personal) and protector.choice.only_like:
+        protector.enroll(
+            [
+                work.clear
+                for group in _read(jobs[:ENROLLED], replace(writing, force=True))
+                for work in group
+                if work.clear
+            ]
+        )
     groups = _read(jobs, writing)
     with ThreadPoolExecutor(2) as pool:
         ahead = pool.submit(next, groups, None)

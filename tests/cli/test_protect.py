@@ -99,6 +99,9 @@ def test_walks_folders_keeps_the_tree_and_survives_bad_files(tmp_path, capfd):
         (["{me}", "--method", "cilloni", "--epsilon", "4"], "has no setting"),
         (["{me}", "--epsilon", "0"], "epsilon"),
         (["{me}", "--device", "abacus"], "abacus"),
+        (["{me}", "--set", "margin"], "a name and a value"),
+        (["{me}", "--set", "steps=ten"], "steps is 'ten', not int"),
+        (["{me}", "--method", "fawkes", "--set", "mode=huge"], "low, mid, high"),
         (["{folder}"], "-o OUT"),
         (["{me}", "-o", "{folder}"], "would overwrite"),
         (["{me}", "{me}/../me.png", "-o", "{folder}/out", "--format", "png"], "would both become"),
@@ -160,7 +163,18 @@ def test_a_killed_run_goes_on_to_the_same_files(tmp_path):
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("method", [["cilloni", "--select", "farthest"], ["bim"], ["illc"], ["tip-im", "--gamma", "1"]])
+METHODS = [
+    ["cilloni", "--select", "farthest"],
+    ["bim"],
+    ["illc"],
+    ["tip-im", "--gamma", "1"],
+    ["fawkes", "--set", "mode=low"],
+    ["lowkey", "--set", "steps=10"],
+    ["opom"],
+]
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_published_methods_cloak_inside_the_photo(me, method):
     assert run(me, "--method", *method) in (0, 1)  # whether it suffices is the method's matter
     change = np.abs(Photo.open(me.with_name("me-cloaked.jpg")).pixels.astype(int) - Photo.open(me).pixels)

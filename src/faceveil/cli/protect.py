@@ -1,5 +1,6 @@
 """`faceveil protect`: cloak photos, and prove it."""
 
+import json
 import os
 import warnings
 from collections.abc import Iterator
@@ -42,7 +43,15 @@ def protect(
     epsilon: Annotated[
         float | None, typer.Option(help="The same as a number of levels; overrules --strength.", show_default=False)
     ] = None,
-    method: Annotated[str, typer.Option(help="veil, or a published method: cilloni, bim, illc, tip-im.")] = "veil",
+    method: Annotated[
+        str, typer.Option(help="veil, or a published method: cilloni, bim, illc, tip-im, fawkes, lowkey, opom.")
+    ] = "veil",
+    setting: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="NAME=VALUE", help="A setting of the method's own, such as mode=high (may be repeated)."
+        ),
+    ] = None,
     select: Annotated[
         str | None,
         typer.Option(help="cilloni: none, farthest, random, random+farthest or similar.", show_default=False),
@@ -53,7 +62,7 @@ def protect(
     targets: Annotated[
         Path | None,
         typer.Option(
-            help="cilloni, bim, illc, tip-im: photos of people to be taken for; nobody real without.",
+            help="cilloni, bim, illc, tip-im, fawkes: photos of people to be taken for; nobody real without.",
             show_default=False,
         ),
     ] = None,
@@ -67,7 +76,11 @@ def protect(
     ] = None,
     faces: Annotated[str, typer.Option(help="all, largest, or numbers such as 0,2 (0 is the largest face).")] = "all",
     only_like: Annotated[
-        Path | None, typer.Option(help="Cloak only the faces of the person in this photo.", show_default=False)
+        Path | None,
+        typer.Option(
+            help="Cloak only the faces of the person in this photo; fawkes and opom cloak them alike.",
+            show_default=False,
+        ),
     ] = None,
     picture: Annotated[
         bool, typer.Option("--picture", help="Also write a before/after picture, for yourself.")
@@ -115,9 +128,8 @@ def protect(
     jobs = plan(photos, output, format)
     surrogates = surrogate or ["dlib"]
     preset = STRENGTHS[strength] if strength else None
-    settings: dict[str, object] = {
-        name: value for name, value in {"select": select, "gamma": gamma}.items() if value is not None
-    }
+    settings = _settings(setting or [])
+    settings |= {name: value for name, value in {"select": select, "gamma": gamma}.items() if value is not None}
     if server:
         settings["cloud"] = _cloud(method, server, preset if epsilon is None else epsilon)
     protector = Protector(
@@ -169,6 +181,20 @@ def _cloud(method: str, server: str, epsilon: float | None) -> "Remote":
     warnings.showwarning = lambda message, *details: fail(f"warning: {message}")
     token = os.environ.get("FACEVEIL_TOKEN")
     return Remote(server, token=token) if epsilon is None else Remote(server, epsilon, token)
+
+
+def _settings(words: list[str]) -> dict[str, object]:
+    """NAME=VALUE, where a value is a number, true, false or a list as in JSON, or else text."""
+    settings: dict[str, object] = {}
+    for word in words:
+        name, sign, value = word.partition("=")
+        if not sign:
+            raise SettingError(f"--set is {word!r}; it is a name and a value, such as steps=50")
+        try:
+            settings[name] = json.loads(value)
+        except ValueError:
+            settings[name] = value
+    return settings
 
 
 def _faces(words: str) -> str | list[int]:

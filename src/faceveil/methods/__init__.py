@@ -29,15 +29,28 @@ METHODS: Mapping[str, Callable[..., Method]] = {
 
 
 def build(name: str, surrogates: Sequence[Recognizer], settings: Mapping[str, Any] | None = None) -> Method:
-    """The method of that name, with settings of its own; raises `SettingError` for a name or a setting unknown."""
+    """The method of that name, with settings of its own.
+
+    Raises `SettingError` for a name or a setting unknown, and for a value of another kind.
+    """
     if name not in METHODS:
         raise SettingError(f"no method is called {name!r}; there are {', '.join(METHODS)}")
     settings = settings or {}
-    known = [setting for setting in inspect.signature(METHODS[name]).parameters if setting != "surrogates"]
-    unknown = [setting for setting in settings if setting not in known]
-    if unknown:
-        raise SettingError(f"{name} has no setting {unknown[0]!r}; it has {', '.join(known)}")
+    known = {key: one for key, one in inspect.signature(METHODS[name]).parameters.items() if key != "surrogates"}
+    for setting, value in settings.items():
+        if setting not in known:
+            raise SettingError(f"{name} has no setting {setting!r}; it has {', '.join(known)}")
+        if not _fits(value, kind := known[setting].annotation):
+            raise SettingError(f"{name}: {setting} is {value!r}, not {getattr(kind, '__name__', kind)}")
     return METHODS[name](tuple(surrogates), **settings)
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a value is of a kind, an int being a float, too; of a kind that cannot be checked is no plain value."""
+    try:
+        return isinstance(value, kind) or (type(value) is int and isinstance(float(value), kind))
+    except TypeError:
+        return not isinstance(value, str | int | float)
 
 
 __all__ = [

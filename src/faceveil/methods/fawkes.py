@@ -51,8 +51,8 @@ class Fawkes(Personal):
 
     From the released code: no channel moves by more than `epsilon` 8-bit levels; the walk in tanh's space starts
     `START` away from the face; the penalty is `penalty` max(DSSIM - budget, 0)^2, and how much the features count is
-    doubled after a step that left the DSSIM below 0.9 budgets and halved after one beyond 1.1. What is kept is the
-    step that moved the features furthest inside the budget.
+    doubled after a step that left the DSSIM below 0.9 budgets and halved after one beyond the budget (1.1 there). What
+    is kept is the step inside the budget whose features lie best.
     """
 
     surrogates: tuple[Recognizer, ...]
@@ -109,7 +109,7 @@ class Fawkes(Personal):
             else:
                 place.data -= FIRST * place.grad.sign()
             weight = torch.where(unlike < 0.9 * mode.dssim, 2 * weight, weight)
-            weight = torch.where(unlike > 1.1 * mode.dssim, weight / 2, weight).clamp(1 / MOST, MOST)
+            weight = torch.where(unlike > mode.dssim, weight / 2, weight).clamp(1 / MOST, MOST)
         return best
 
     def _objective(self, scene: Scene) -> Objective:

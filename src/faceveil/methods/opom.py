@@ -21,18 +21,20 @@ from faceveil.objectives.feature import squared
 from faceveil.recognizers import Recognizer
 from faceveil.types import Embeddings, Images
 
+Known = Float[Tensor, "k d"]  # the features of a person's photos
 
-def own(features: Embeddings, moved: Embeddings) -> Embeddings:
+
+def own(features: Known, moved: Embeddings) -> Embeddings:
     """Each photo's own features (FI-UAP)."""
     return features
 
 
-def center(features: Embeddings, moved: Embeddings) -> Embeddings:
+def center(features: Known, moved: Embeddings) -> Embeddings:
     """The features' mean (OPOM-ClassCenter); FI-UAP+, away from each of them, has the same gradient."""
     return features.mean(0).expand_as(moved)
 
 
-def affine_hull(features: Embeddings, moved: Embeddings) -> Embeddings:
+def affine_hull(features: Known, moved: Embeddings) -> Embeddings:
     """The nearest places in the features' affine hull (OPOM-AffineHull), by least squares."""
     mean = features.mean(0)
     directions = (features - mean).T
@@ -41,7 +43,7 @@ def affine_hull(features: Embeddings, moved: Embeddings) -> Embeddings:
     return nearest
 
 
-def convex_hull(features: Embeddings, moved: Embeddings, steps: int = 100) -> Embeddings:
+def convex_hull(features: Known, moved: Embeddings, steps: int = 100) -> Embeddings:
     """The nearest places in the features' convex hull (OPOM-ConvexHull), by Frank and Wolfe's exact steps."""
     gram, against = features @ features.T, moved @ features.T
     weights = torch.full_like(against, 1 / len(features))
@@ -54,7 +56,7 @@ def convex_hull(features: Embeddings, moved: Embeddings, steps: int = 100) -> Em
 
 
 # From a person's features [k, d] and those of the same photos moved: the places from which these are to be driven.
-SPANS: Mapping[str, Callable[[Embeddings, Embeddings], Embeddings]] = {
+SPANS: Mapping[str, Callable[[Known, Embeddings], Embeddings]] = {
     "own": own,
     "center": center,
     "affine-hull": affine_hull,
