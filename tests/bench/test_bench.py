@@ -17,7 +17,7 @@ from faceveil.bench import Table, run, write
 from faceveil.bench.cilloni.breadth import BREADTH
 from faceveil.bench.cilloni.strategies import STRATEGIES
 from faceveil.bench.material import People
-from faceveil.bench.report import caption
+from faceveil.bench.report import caption, command, load
 from faceveil.bench.source import digest
 from faceveil.errors import SettingError
 
@@ -61,7 +61,10 @@ def test_several_recognizers_fill_a_cell_and_others_judge(photos, net, tmp_path)
     assert alone.faces[:].shape[2:] == (16, 20)
     assert torch.equal(alone.clear_to(net), both.clear)
     assert both.folder != alone.folder
-    assert "with toy-0+toy-1, toy-1, judged by toy-0;" in caption(done)
+    assert "with toy-0+toy-1, toy-1, judged by toy-0; seed 0" in caption(done)
+    assert command(done) == (
+        f"faceveil bench counting --data a={photos.path} --recognizers toy-0+toy-1,toy-1 --judges toy-0 --quick"
+    )
     run(experiment, {"a": photos}, groups, tmp_path, quick=True)
     assert len(seen) == 8
 
@@ -188,6 +191,7 @@ def test_the_report_says_the_same_everywhere(photos, net, tmp_path):
     assert (told["experiment"], told["quick"], told["seed"]) == ("counting", True, 3)
     assert [cell["found"]["level"] for cell in told["cells"]] == [1.0, 2.0]
     assert {"faceveil", "PyTorch"} <= set(told["versions"])
+    assert load(told, done.experiment) == done
 
 
 def test_the_page_stands_alone(photos, net, tmp_path):

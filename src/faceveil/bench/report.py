@@ -8,18 +8,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from io import BytesIO, StringIO
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 
-from faceveil.bench.base import Table
-from faceveil.bench.running import Run
+from faceveil.bench.base import Cell, Experiment, Table
+from faceveil.bench.running import Run, Used
 from faceveil.photo.files import publish
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 75em; padding: 0 1em; color: #222 }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums }
 th, td { border-bottom: 1px solid #ccc; padding: .2em .7em; text-align: left }
-div { overflow-x: auto }
+div, pre { overflow-x: auto }
 img { max-width: 100% }
 figure { margin: 2em 0 }
 """
@@ -28,7 +29,7 @@ figure { margin: 2em 0 }
 def write(run: Run, folder: Path) -> None:
     """Writes index.html, table.md, table.csv, cells.json and plots into a folder, over those of an earlier run."""
     table = run.experiment.table(run.cells)
-    pictures = {caption: _png(figure) for caption, figure in run.experiment.figures(run.cells).items()}
+    pictures = {caption: png(figure) for caption, figure in run.experiment.figures(run.cells).items()}
     files = {
         "index.html": _page(run, table, pictures).encode(),
         "table.md": text(run).encode(),
@@ -46,15 +47,31 @@ def text(run: Run) -> str:
 
 
 def caption(run: Run) -> str:
-    """On what it was measured, and on what the paper measured it."""
+    """On what it was measured, by which command, and on what the paper measured it."""
     used = (
         f"{name} ({used.people} people, {used.photos} photos, {used.missing} more without a face that was found)"
         for name, used in run.data.items()
     )
-    makers = ", ".join(dict.fromkeys(cell.recognizer for cell in run.cells))
     judged = f", judged by {', '.join(run.judges)}" if run.judges else ""
     what = f"{'A quick version, measured' if run.quick else 'Measured'} on {' and '.join(used)}"
-    return f"{what} with {makers}{judged}; the paper's: {run.experiment.original}. {run.experiment.notes}"
+    where = f"{what} with {', '.join(_makers(run))}{judged}; seed {run.seed}, {run.date}"
+    return f"{where}. The paper's: {run.experiment.original}. {run.experiment.notes}".rstrip()
+
+
+def command(run: Run) -> str:
+    """What to type to measure it again."""
+    names = dict.fromkeys(cell.data for cell in run.cells)
+    words = ["faceveil bench", run.experiment.name, *(f"--data {name}={run.data[name].path}" for name in names)]
+    if tuple(_makers(run)) != run.experiment.recognizers:
+        words.append(f"--recognizers {','.join(_makers(run))}")
+    if run.judges != run.experiment.judges:
+        words.append(f"--judges {','.join(run.judges)}")
+    words += ["--quick"] * run.quick + [f"--seed {run.seed}"] * bool(run.seed)
+    return " ".join(words)
+
+
+def _makers(run: Run) -> list[str]:
+    return list(dict.fromkeys(cell.recognizer for cell in run.cells))
 
 
 def record(run: Run) -> dict[str, object]:
@@ -68,12 +85,30 @@ def record(run: Run) -> dict[str, object]:
         "judges": run.judges,
         "weights": run.weights,
         "versions": run.versions,
+        "date": run.date,
+        "command": command(run),
         "seconds": round(sum(cell.seconds for cell in run.cells), 1),
         "cells": [asdict(cell) for cell in run.cells],
     }
 
 
-def _png(figure: Figure) -> bytes:
+def load(told: Mapping[str, Any], experiment: Experiment) -> Run:
+    """The run of an experiment that `record` wrote."""
+    return Run(
+        experiment=experiment,
+        quick=told["quick"],
+        seed=told["seed"],
+        data={name: Used(**used) for name, used in told["data"].items()},
+        judges=tuple(told["judges"]),
+        weights=told["weights"],
+        versions=told["versions"],
+        date=told["date"],
+        cells=tuple(Cell(**cell) for cell in told["cells"]),
+    )
+
+
+def png(figure: Figure) -> bytes:
+    """A figure as it stands in reports."""
     stream = BytesIO()
     figure.savefig(stream, format="png", dpi=150)
     return stream.getvalue()
@@ -107,6 +142,7 @@ def _page(run: Run, table: Table, pictures: Mapping[str, bytes]) -> str:
 <h1>{title}</h1>
 <p>{html.escape(run.experiment.paper)}</p>
 <p>{html.escape(caption(run))}</p>
+<pre>{html.escape(command(run))}</pre>
 <div><table>{_row("th", table.columns)}{"".join(_row("td", row) for row in table.rows)}</table></div>
 {"".join(figures)}
 <h2>How it was measured</h2>

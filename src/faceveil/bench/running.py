@@ -8,6 +8,7 @@ import platform
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -45,7 +46,7 @@ class Run:
     """A finished run: its cells, and all that one needs to know to run it again.
 
     `judges` are the names of those that cloaks were measured with, where others made them. `weights` are the hashes of
-    the files of each recognizer, by their names.
+    the files of each recognizer, by their names; `date` is the day (UTC) of the last cell.
     """
 
     experiment: Experiment
@@ -55,6 +56,7 @@ class Run:
     judges: tuple[str, ...]
     weights: Mapping[str, Mapping[str, str]]
     versions: Mapping[str, str]
+    date: str
     cells: tuple[Cell, ...]
 
 
@@ -100,7 +102,7 @@ def run(
             material = Material(samples, aligned, pairs, group, tuple(judges) or group, seed, shared, embedded)
             tasks += [partial(_cell, experiment, name, material, each, kept, what) for each in plan.settings]
     cells = tuple(task() for task in track(tasks, f"{experiment.name}: cells"))
-    return Run(experiment, quick, seed, used, tuple(each.name for each in judges), files, _versions(), cells)
+    return Run(experiment, quick, seed, used, tuple(each.name for each in judges), files, _versions(), _today(), cells)
 
 
 def _prepare(part: Part, wanted: Input, track: Track) -> Faces:
@@ -167,6 +169,10 @@ def _files(card: Card) -> dict[str, str]:
         return kept.sources
     here = (source for source in card.sources if all(map(weights.locate, source.files)))
     return next(({file.name: file.sha256 for file in source.files} for source in here), {})
+
+
+def _today() -> str:
+    return datetime.now(UTC).date().isoformat()
 
 
 def _versions() -> dict[str, str]:
