@@ -122,6 +122,7 @@ def harden(
     Raises `SettingError` for fewer than two people to learn from or to hold out, and for a folder of another run.
     """
     learned, judged = _divide(faces, course)
+    torch.manual_seed(course.seed)
     head = HEADS[course.head](recognizer.card.embedding.size, len(np.unique(faces.labels[learned])))
     network = deepcopy(recognizer.network)
     pupil = Recognizer(recognizer.card, normalize(network) if course.scratch else network)

@@ -28,10 +28,14 @@ class Cell:
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is measured: which photos of each data set take part, at which settings."""
+    """How much is measured: which photos of each data set take part, at which settings.
+
+    Where something learns, `training` are its photos in the first data set; whoever they show takes no other part.
+    """
 
     choose: Choice
     settings: tuple[Settings, ...]
+    training: Choice | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,124 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from attacks.toys import recognizer
+from bench.miniature import album, counting
+from faceveil import datasets
+from faceveil.bench import Plan, run
+from faceveil.bench.base import Cell
+from faceveil.bench.material import People, wanted, without
+from faceveil.bench.vos import HARDENING, KINDS
+from faceveil.errors import SettingError
+from faceveil.hardening import Course, Obfuscator, harden
+from faceveil.protocols.verification import all_pairs, attack_success_rate, equal_error_rate, threshold_below
+
+LEARN = People(5, 3)
+AT_BASE = {"hardened with": "bim", "obfuscator": "bim", "against": "base", "photos": 3, "epochs": 1}
+
+
+@pytest.fixture(scope="module")
+def net():
+    return recognizer()
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    return album(tmp_path_factory.mktemp("album"), people=9)
+
+
+@pytest.fixture(scope="module")
+def done(photos, net, tmp_path_factory):
+    other = album(tmp_path_factory.mktemp("other"), people=12, seed=5)
+    settings = AT_BASE, {**AT_BASE, "against": "hardened"}, {**AT_BASE, "obfuscator": "illc", "photos": 1}
+    small = replace(HARDENING, full=Plan(People(4, 3), settings, LEARN))
+    return run(small, {"a": photos, "b": other}, [(net,)], tmp_path_factory.mktemp("out"))
+
+
+def test_people_who_are_learned_from_take_no_other_part(photos, tmp_path, net):
+    seen = []
+
+    def measure(material, settings):
+        seen.append((material.training[wanted(net)].identities, material.faces.identities, material.school))
+        return {"photos": 0, "level": 1.0}
+
+    experiment = replace(counting(measure), full=Plan(People(9, 3), ({"level": 1.0},), LEARN))
+    done = run(experiment, {"a": photos, "b": album(tmp_path / "b", people=12, seed=5)}, [(net,)], tmp_path / "out")
+    (learned, rest, school), (again, others, same) = seen
+    assert (len(learned), len(rest), len(others)) == (5, 4, 7)
+    assert not set(learned) & {*rest, *others}
+    assert (again, same) == (learned, school)
+    assert done.data["a, learned from"].people == 5
+
+
+def test_a_name_is_the_same_however_it_is_written(photos):
+    left = without(photos, ["PERSON_3", "person-4"]).identities()
+    assert sorted(left) == [f"person {number}" for number in (0, 1, 2, 5, 6, 7, 8)]
+
+
+def test_measures_as_the_protocols_do(done, photos, net, tmp_path):
+    here, faces = (datasets.prepare(choice(photos, 0), "facenet", net.size) for choice in (LEARN, lambda d, s: d))
+    hard = harden(net, here, [Obfuscator("bim")], tmp_path, Course(epochs=1)).recognizer
+    others = np.flatnonzero([name not in here.identities for name in np.array(faces.identities)[faces.labels]])
+    images, labels = faces[others], faces.labels[others]
+    cloaked = (255 * Obfuscator("bim").method((net.surrogate(),), 0).aligned(images)).round() / 255
+    for judge, one in (("before", net), ("after", hard)):
+        clear, moved = one(images), one(cloaked)
+        kinds = all_pairs(clear, labels), all_pairs(moved, labels, clear), all_pairs(moved, labels)
+        threshold, found = threshold_below(kinds[0].impostor), done.cells[0].found[judge]
+        assert found["threshold"] == pytest.approx(threshold, abs=1e-5)
+        for kind, pairs in zip(KINDS, kinds, strict=True):
+            assert found[kind]["missed"] == pytest.approx(attack_success_rate(pairs.genuine, threshold), abs=0.03)
+            assert found[kind]["eer"] == pytest.approx(equal_error_rate(pairs), abs=0.03)
+            assert sum(found[kind]["genuine"]) == pytest.approx(1, abs=1e-3)
+
+
+def test_cloaks_are_made_against_the_one_that_was_asked_for(done):
+    base, hardened = done.cells[0].found, done.cells[1].found
+    assert base["before"][KINDS[0]] == hardened["before"][KINDS[0]]
+    away = [found["after"][KINDS[1]] for found in (base, hardened)]
+    assert np.dot(away[0]["genuine"], away[0]["edges"][1:]) < np.dot(away[1]["genuine"], away[1]["edges"][1:])
+
+
+def test_one_photo_of_each_person_is_compared_with_clear_ones_alone(done):
+    assert KINDS[2] not in done.cells[2].found["before"]
+    assert done.cells[2].found["before"][KINDS[1]]["genuine pairs"] == 4 * 2
+
+
+def test_somebody_learned_from_is_not_tested(done, photos, net, tmp_path):
+    faces = datasets.prepare(photos, "facenet", net.size)
+
+    def meddle(material, settings):
+        return HARDENING.measure(replace(material, training={wanted(net): faces}), settings)
+
+    small = replace(HARDENING, measure=meddle, full=Plan(People(4, 3), (AT_BASE,), LEARN))
+    with pytest.raises(SettingError, match="4 people are learned from and tested"):
+        run(small, {"a": photos}, [(net,)], tmp_path / "out")
+
+
+def test_papers_numbers_stand_beside_what_they_were_measured_for(done):
+    found = done.cells[0].found
+    cells = [
+        Cell(data, "net", {**AT_BASE, "hardened with": learned, "obfuscator": name, "against": against}, 1.0, found)
+        for data in "ab"
+        for learned, name, against in (
+            ("advfaces", "advfaces", "base"),
+            ("advfaces", "fawkes", "base"),
+            ("advfaces", "latent", "hardened"),
+            ("veil", "veil", "base"),
+        )
+    ]
+    table = HARDENING.table(cells)
+    before, after = (table.columns.index(name) + 1 for name in ("ASR before", "ASR after"))
+    papers = [(row[before], row[after]) for row in table.rows]
+    nothing = ("", "")
+    assert papers[:4] == [("91.0", "0.55"), ("90.7", "0.65"), nothing, nothing]
+    assert papers[4:] == [("76.7", "7.90"), nothing, nothing, nothing]
+
+
+def test_shows_the_histograms_of_each_cell(done):
+    figures = HARDENING.figures(done.cells)
+    assert [len(figure.axes) for figure in figures.values()] == [6, 6, 4] * 2
+    assert torch.tensor(done.cells[0].found["before"][KINDS[0]]["edges"]).diff().min() > 0
