@@ -1,10 +1,13 @@
 # make protect PHOTO=me.jpg   cloaks a photo (without PHOTO: a portrait that comes with scikit-image)
 # make test                   format check, lint, types, tests, doctests
-.PHONY: protect test format docs clean
+# make bench-quick            every published experiment in its quick version, on DATA=../shared/data/lfw unless given
+# make results                docs/results.md, of the finished reports in out/bench/
+.PHONY: protect test format docs bench-quick results clean
 export OMP_WAIT_POLICY = passive
 
 PYTHON ?= python3
 PHOTO ?= out/astronaut.png
+DATA ?= ../shared/data/lfw
 BIN = .venv/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
@@ -27,6 +30,13 @@ format: .venv/developer
 
 docs: .venv/developer
 	$(BIN)/python -m typer faceveil.cli utils docs --name faceveil --output docs/cli.md
+
+bench-quick: .venv/installed
+	@for name in $$($(BIN)/python -c 'from faceveil.bench import EXPERIMENTS; print(*EXPERIMENTS)'); do \
+	  $(BIN)/faceveil bench $$name --data $(DATA) --quick --output out/bench-quick/$$name || exit; done
+
+results: .venv/developer
+	$(BIN)/python experiments/results.py $(dir $(wildcard out/bench/*/cells.json))
 
 clean:
 	rm -rf .venv
