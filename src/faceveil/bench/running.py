@@ -1,8 +1,6 @@
 """Running an experiment: cell by cell, each saved when it is finished, so that a run that is stopped goes on."""
 
-import ast
 import hashlib
-import inspect
 import json
 import platform
 import time
@@ -18,8 +16,9 @@ import numpy as np
 import torch
 
 from faceveil import __version__, datasets, weights
+from faceveil.bench import source
 from faceveil.bench.base import Cell, Experiment, Settings
-from faceveil.bench.material import Input, Material, Part, wanted
+from faceveil.bench.material import Input, Material, Part, wanted, without
 from faceveil.datasets import Comparisons, Dataset, Faces, Sample
 from faceveil.errors import SettingError
 from faceveil.photo.files import publish, remove_leftovers
@@ -82,27 +81,41 @@ def run(
         raise SettingError(f"{folder} holds something else; choose a folder that is new or an earlier report's")
     remove_leftovers(kept)
     plan = experiment.quick if quick else experiment.full
-    parts = {name: plan.choose(dataset, seed) for name, dataset in data.items()}
+    lessons = plan.training(next(iter(data.values())), seed) if plan.training else None
+    others = {name: without(dataset, lessons.identities()) if lessons else dataset for name, dataset in data.items()}
+    parts = {name: plan.choose(dataset, seed) for name, dataset in others.items()}
     everybody = {each.name: each for each in (*chain.from_iterable(recognizers), *judges)}
     files = {name: _files(each.card) for name, each in everybody.items()}
-    code = _code(experiment.measure)
-    used: dict[str, Used] = {}
+    code = source.digest(experiment.measure)
+    inputs = list(dict.fromkeys(map(wanted, everybody.values())))
+    training = {each: _prepare(lessons, each, track) for each in inputs} if lessons else {}
+    learned = {each: _digest(some) for each, some in training.items()}
+    used = {f"{next(iter(data))}, learned from": _used(lessons, next(iter(training.values())))} if lessons else {}
     tasks: list[Task] = []
     for name, part in parts.items():
-        aligned = {each: _prepare(part, each, track) for each in dict.fromkeys(map(wanted, everybody.values()))}
+        aligned = {each: _prepare(part, each, track) for each in inputs}
         faces, embedded = next(iter(aligned.values())), dict[str, Embeddings]()
-        used[name] = Used(str(part.path), len(set(faces.labels[faces.labels >= 0])), len(faces), len(faces.missing))
+        used[name] = _used(part, faces)
         here = {sample.name: sample for sample in part}
         samples, pairs = tuple(here[photo] for photo in faces.names), faces.compare(part.listed)
         digests = {each: _digest(some, pairs) for each, some in aligned.items()}
         for group in recognizers:
             seen = [[(each.name, files[each.name], digests[wanted(each)]) for each in some] for some in (group, judges)]
-            what = f"{experiment.name} {code} {__version__} {seed} {name} {json.dumps(seen)}"
-            shared = folder / "shared" / _hash(what)
-            material = Material(samples, aligned, pairs, group, tuple(judges) or group, seed, shared, embedded)
+            taught = [[(each.name, files[each.name], learned[wanted(each)]) for each in group]] if lessons else []
+            what = f"{experiment.name} {code} {__version__} {seed} {name} {json.dumps(seen + taught)}"
+            material = Material(
+                *(samples, aligned, pairs, group, tuple(judges) or group, seed, folder / "shared" / _hash(what)),
+                embedded,
+                training,
+                folder / "school" / _hash(f"{__version__} {seed} {json.dumps(taught)}"),
+            )
             tasks += [partial(_cell, experiment, name, material, each, kept, what) for each in plan.settings]
     cells = tuple(task() for task in track(tasks, f"{experiment.name}: cells"))
     return Run(experiment, quick, seed, used, tuple(each.name for each in judges), files, _versions(), _today(), cells)
+
+
+def _used(part: Part, faces: Faces) -> Used:
+    return Used(str(part.path), len(set(faces.labels[faces.labels >= 0])), len(faces), len(faces.missing))
 
 
 def _prepare(part: Part, wanted: Input, track: Track) -> Faces:
@@ -130,36 +143,13 @@ def _hash(what: str) -> str:
     return hashlib.sha256(what.encode()).hexdigest()[:16]
 
 
-def _code(measure: Callable[..., Any]) -> str:
-    """A hash of a measurement's code, and of all in its module that it names, directly or not.
-
-    Comments do not count, nor what shows the cells: another table needs no other cells.
-    """
-    source = inspect.getsource(inspect.getmodule(measure))  # type: ignore[arg-type]
-    parts = {name: part for part in ast.parse(source).body for name in _defined(part)}
-    wanted, needed = [getattr(measure, "__name__", type(measure).__name__)], dict[str, str]()
-    while wanted:
-        name = wanted.pop()
-        if name in parts and name not in needed:
-            needed[name] = ast.unparse(parts[name])
-            wanted += [each.id for each in ast.walk(parts[name]) if isinstance(each, ast.Name)]
-    return _hash(json.dumps(needed, sort_keys=True))
-
-
-def _defined(part: ast.stmt) -> list[str]:
-    """The names that a statement of a module defines."""
-    if isinstance(part, ast.FunctionDef | ast.ClassDef):
-        return [part.name]
-    stored = (each for each in ast.walk(part) if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store))
-    return [each.id for each in stored]
-
-
-def _digest(faces: Faces, pairs: Comparisons) -> str:
+def _digest(faces: Faces, pairs: Comparisons | None = None) -> str:
     """A hash of the aligned faces, whom they show, and the pairs of them."""
     found = hashlib.sha256(faces.labels.tobytes())
     for row in faces.rows:
         found.update(faces.store[row].tobytes())
-    found.update(pairs.first.tobytes() + pairs.second.tobytes())
+    if pairs:
+        found.update(pairs.first.tobytes() + pairs.second.tobytes())
     return found.hexdigest()
 
 
