@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Int64, UInt8
 from numpy import ndarray
 from torch import Tensor, nn
@@ -28,7 +29,7 @@ from faceveil.objectives.heads import HEADS, TrainingHead
 from faceveil.recognizers import Card, Recognizer, calibration
 from faceveil.recognizers.folding import normalize, restore
 from faceveil.training import Engine, Examples, Learner, Workshop, train
-from faceveil.types import Images
+from faceveil.types import Embeddings, Images
 
 PIECE = 16  # photos that are obfuscated, or embedded, together
 
@@ -46,9 +47,8 @@ class Obfuscator:
 
     def method(self, surrogates: Sequence[Recognizer], seed: int | None = None) -> Method:
         """The method against these recognizers, with another seed where it has one and one is given."""
-        again = (
-            {"seed": seed} if seed is not None and "seed" in inspect.signature(METHODS[self.name]).parameters else {}
-        )
+        known = inspect.signature(METHODS[self.name]).parameters if self.name in METHODS else {}
+        again = {"seed": seed} if seed is not None and "seed" in known else {}
         return build(self.name, surrogates, {**self.settings, **again})
 
 
@@ -113,8 +113,9 @@ def harden(
 
     Each batch of clear photos is followed by the same photos obfuscated by each of the obfuscators. (Algorithm 1 shows
     all clear photos of an epoch first; then each epoch would end with obfuscated ones alone.) The final layer has as
-    many outputs as there are identities, and is removed afterwards. Statistics of batch normalization stay as they are,
-    except from scratch.
+    many outputs as there are identities, and is removed afterwards. It is fitted to the features of the clear photos
+    first: what a random one asks for would spoil them (Kumar et al., 2022, https://arxiv.org/abs/2202.10054).
+    Statistics of batch normalization stay as they are. From scratch, neither.
 
     Obfuscations are made against the `surrogates`, of which the first takes the recognizer's own images; the recognizer
     alone unless given. `folder` keeps them, and what has been learned after each epoch: a run that was stopped goes on.
@@ -126,6 +127,8 @@ def harden(
     head = HEADS[course.head](recognizer.card.embedding.size, len(np.unique(faces.labels[learned])))
     network = deepcopy(recognizer.network)
     pupil = Recognizer(recognizer.card, normalize(network) if course.scratch else network)
+    if not course.scratch:
+        head.enroll(_features(pupil, faces, learned), torch.from_numpy(_classes(faces, learned)))
     classifier = _Classifier(pupil, head, course.scratch).requires_grad_(True)
     surrogates = tuple(surrogates) or (recognizer,)
     made = {} if course.fresh else _obfuscate(faces, learned, obfuscators, surrogates, folder, track)
@@ -148,7 +151,9 @@ def harden(
     card = _card(recognizer.card, name, len(learned), people, obfuscators, course.scratch)
     hardened = Recognizer(card, network)
     if len(judged):
-        limits = calibration.limits(calibration.strangers(_embed(hardened, faces, judged), faces.labels[judged]))
+        features = _features(hardened, faces, judged)
+        embeddings = F.normalize(features) if card.embedding.normalized else features
+        limits = calibration.limits(calibration.strangers(embeddings, faces.labels[judged]))
         hardened = Recognizer(replace(card, thresholds=limits), network)
     return Hardened(hardened, people, history)
 
@@ -169,7 +174,7 @@ class _Lesson:
     @cached_property
     def classes(self) -> Rows:
         """The class of each photo in `learned`."""
-        return np.unique(self.faces.labels[self.learned], return_inverse=True)[1]
+        return _classes(self.faces, self.learned)
 
     @cached_property
     def groups(self) -> Int64[ndarray, "_ together"]:
@@ -268,11 +273,16 @@ def _obfuscate(
     return made
 
 
-def _embed(recognizer: Recognizer, faces: Faces, rows: Rows) -> Tensor:
+def _features(recognizer: Recognizer, faces: Faces, rows: Rows) -> Embeddings:
     device = recognizer.scale.device
     pieces = [rows[start : start + PIECE] for start in range(0, len(rows), PIECE)]
     with torch.no_grad():
-        return torch.cat([recognizer(faces[piece].to(device)).cpu() for piece in pieces])
+        return torch.cat([recognizer.features(faces[piece].to(device)).cpu() for piece in pieces])
+
+
+def _classes(faces: Faces, rows: Rows) -> Rows:
+    """The classes of photos, from 0."""
+    return np.unique(faces.labels[rows], return_inverse=True)[1]
 
 
 def _card(

@@ -90,3 +90,13 @@ def test_training_with_it_tells_people_apart(name):
         losses.mean().backward()
         optimizer.step()
     assert gap() > before + 0.2
+
+
+@pytest.mark.parametrize("name", [name for name in HEADS if name != "triplet"])
+def test_starts_from_what_is_known_of_people(name):
+    torch.manual_seed(0)
+    classes = torch.arange(40) // 5
+    features = 3 * torch.randn(8, 16)[classes] + 0.3 * torch.randn(40, 16)
+    random, head = (HEADS[name](16, 8) for _ in range(2))
+    head.enroll(features, classes)
+    assert head(features, classes).mean() < random(features, classes).mean() / 2

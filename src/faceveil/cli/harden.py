@@ -3,7 +3,6 @@
 import os
 import shutil
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -28,7 +27,7 @@ VOS = Course()
 def harden_(
     recognizer: Annotated[str, typer.Argument(help="The recognizer to start from.")],
     *,
-    data: Annotated[Path, typer.Option(help="Photos to learn from: a data set, such as a folder for each person.")],
+    data: Annotated[str, typer.Option(help="A data set of people: PATH, or the name of one prepared.")],
     obfuscator: Annotated[
         list[str], typer.Option(help="A method that cloaks the photos, as of protect --method (may be repeated).")
     ],
@@ -86,7 +85,7 @@ def harden_(
 def learn(
     start: Recognizer,
     name: str,
-    data: Path,
+    data: str,
     obfuscators: Sequence[Obfuscator],
     beside: Sequence[Recognizer],
     course: Course,
@@ -114,7 +113,7 @@ def learn(
     )
     if not first:
         return
-    about = {"data": str(data), "people": done.people, "course": vars(course), "epochs": done.history}
+    about = {"data": data, "people": done.people, "course": vars(course), "epochs": done.history}
     kept = store.keep(done.recognizer.card, done.recognizer.network, about)
     shutil.rmtree(folder)
     if as_json:

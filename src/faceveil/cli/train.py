@@ -152,6 +152,41 @@ def universal(
     _write(keep(learned, epsilon, recipe), output / f"{attack}.safetensors")
 
 
+@app.command()
+def recognizer(
+    name: Annotated[str, typer.Argument(help="What to call the recognizer.", show_default=False)],
+    data: Data,
+    like: Annotated[str, typer.Option(help="The recognizer that it is to be built like.")] = "mobilefacenet-foamliu",
+    epochs: Annotated[int, typer.Option(min=1, help="How often each photo is seen.")] = 20,
+    batch: Annotated[int, typer.Option(min=1, help="Photos that are learned from together.")] = 64,
+    rate: Annotated[float, typer.Option("--lr", help="Adam's learning rate.")] = 1e-3,
+    head: Annotated[str, typer.Option(help="linear, arcface, cosface, sphereface or triplet.")] = "arcface",
+    held_out: Annotated[float, typer.Option(help="The share of people whom thresholds are measured on.")] = 0.1,
+    precision: Precision = "32-true",
+    device: Device = "auto",
+    seed: Seed = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace a recognizer of that name.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Train a recognizer from scratch, on clear photos, mirrored ones among them, and keep it under its name.
+
+    It is then here like any other. faceveil harden makes it learn from cloaked photos, too.
+
+    Example: faceveil train recognizer mine --data ~/faces --head cosface
+    """
+    import torch
+
+    from faceveil.cli.harden import learn
+    from faceveil.hardening import Course
+    from faceveil.recognizers import card as cards
+    from faceveil.recognizers import store
+
+    course = Course(epochs, batch, rate, head, scratch=True, flip=True, held_out=held_out, seed=seed)
+    torch.manual_seed(seed)
+    start = Recognizer(cards.read(like), store.untrained(cards.read(like)))
+    learn(start, name, data, (), (), course, Engine(device, precision), force, as_json)
+
+
 def _faces(data: str, photos: int, without: Path | None) -> tuple[Faces, "np.ndarray[Any, Any]", dict[str, Any]]:
     """The faces, which of them take part, and what a recipe tells of them."""
     faces = datasets.prepare(datasets.open(data), TEMPLATE, SIZE, track=_found)

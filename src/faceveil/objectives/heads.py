@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from faceveil.objectives.cross_entropy import Classes, Logits
+from faceveil.objectives.cross_entropy import Centroids, Classes, Logits, Softmax
 from faceveil.types import Embeddings, PerImage
 
 
@@ -25,6 +25,9 @@ class TrainingHead(nn.Module, ABC):
     def forward(self, features: Embeddings, classes: Classes) -> PerImage:
         """One loss per image."""
 
+    def enroll(self, features: Embeddings, classes: Classes) -> None:
+        """Starts from these features of everybody's photos."""
+
 
 class Linear(TrainingHead):
     """Cross-entropy of a linear layer with as many outputs as there are identities (Vos, 2023, Algorithm 1)."""
@@ -32,6 +35,11 @@ class Linear(TrainingHead):
     def __init__(self, size: int, classes: int) -> None:
         super().__init__()
         self.layer = nn.Linear(size, classes)
+
+    def enroll(self, features: Embeddings, classes: Classes) -> None:
+        """The layer that tells them apart best."""
+        best = Softmax.train(features, classes)
+        self.layer.load_state_dict({"weight": best.weights, "bias": best.biases})
 
     def forward(self, features: Embeddings, classes: Classes) -> PerImage:
         return F.cross_entropy(self.layer(features), classes, reduction="none")
@@ -44,6 +52,10 @@ class Angular(TrainingHead):
         super().__init__()
         self.centers = nn.Parameter(torch.empty(classes, size))
         nn.init.normal_(self.centers, std=0.01)
+
+    def enroll(self, features: Embeddings, classes: Classes) -> None:
+        """Each identity's center is the mean of its photos' directions."""
+        self.centers.data = Centroids.enroll(F.normalize(features), classes).centroids[0]
 
     @abstractmethod
     def margin(self, cosines: PerImage) -> PerImage:
