@@ -18,7 +18,7 @@ _LOOKS = (
     ("*", (0, (5, 3, 1, 3)), "#8c510a"),
 )
 
-_HATCHES = ("", "///", "xxx", "...", "---", "ooo")
+_HATCHES = ("", "///", "xxx", "...", "---", "ooo", "|||")
 
 Points = tuple[Sequence[float], Sequence[float]]
 

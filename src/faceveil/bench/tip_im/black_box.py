@@ -118,9 +118,10 @@ def others_mean(cell: Cell, rank: str) -> float:
 def _figures(cells: Sequence[Cell]) -> dict[str, Figure]:
     figures = {}
     for where, group in groups(cells).items():
-        for rank, what in (("R1-T", "is one of the targets"), ("R1-UT", "is somebody else")):
-            figures[f"Tables 3 and 4: {rank}, the nearest photo {what}; made against {where}"] = plots.bars(
-                list(group[0].found["judges"]), _by_method(group, rank), "judge", rank
+        judges = [judge.replace("-", "-\n") for judge in group[0].found["judges"]]
+        for rank, what in (("R1-T", "shows a target"), ("R1-UT", "shows somebody else")):
+            figures[f"Tables 3 and 4: {rank}, how often the nearest photo {what}; cloaks against {where}"] = plots.bars(
+                judges, _by_method(group, rank), "judge", f"{rank}, share of probes"
             )
         figure, (axes,) = plots.panels(1, width=6)
         plots.boxes(axes, {str(cell.settings["method"]): cell.found["quality"]["ssim"] for cell in _cloaked(group)})
