@@ -56,9 +56,9 @@ class UAP(TrainedAttack):
         change = torch.zeros_like(found)
         for _ in range(self.steps):
             seen = (image + found + change).clamp(0, 1).requires_grad_()
-            loss = objective(seen)
-            if float(loss) <= -1:
+            loss = objective(seen)[0]
+            if loss <= -1:
                 break
-            (gradient,) = torch.autograd.grad(loss.sum(), seen)
-            change = change - float(loss + 1) / gradient.square().sum().clamp(min=1e-12) * gradient[0]
+            (gradient,) = torch.autograd.grad(loss, seen)
+            change = change - (loss.detach() + 1) / gradient.square().sum().clamp(min=1e-12) * gradient[0]
         return (found + (1 + self.overshoot) * change).clamp(-self.radius, self.radius)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from faceveil import trained
 from faceveil.types import Images
 
+START = 0.25
 SIZE = (112, 112)  # of the aligned faces, ArcFace's template
 
 
@@ -44,7 +45,7 @@ class UNet(nn.Module):
 
 
 class Enhancement(nn.Module):
-    """The enhancement module E: conv1x1(beta u + gamma) (Eq. 8), which starts as u itself."""
+    """The enhancement module E: conv1x1(beta u + gamma) (Eq. 8). It starts as a quarter of u, to leave T some room."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,6 +53,7 @@ class Enhancement(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(()))
         self.convolution = nn.Conv2d(3, 3, 1)
         nn.init.dirac_(self.convolution.weight)
+        self.convolution.weight.data *= START
         nn.init.zeros_(self.convolution.bias)  # type: ignore[arg-type]
 
     def forward(self, u: Images) -> Images:

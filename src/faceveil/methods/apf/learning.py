@@ -159,7 +159,7 @@ class Lesson:
             ]
             for rows in self.track(order, "universal perturbation"):
                 scene = self._scene(self._clear(rows), self.servers)
-                seen = u.to(scene.images).requires_grad_()
+                seen = u.to(scene.images).detach().requires_grad_()
                 embeddings = scene.see((scene.images + seen).clamp(0, 1))
                 away = [
                     torch.cdist(own, other.to(own)).mean() / server.threshold
