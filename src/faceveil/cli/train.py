@@ -20,7 +20,7 @@ from faceveil.objectives.base import Objective
 from faceveil.objectives.feature import Dodging
 from faceveil.photo.files import read
 from faceveil.recognizers import Recognizer
-from faceveil.training import Engine, Examples
+from faceveil.training import Engine, Examples, Indices
 from faceveil.types import Images
 
 app = typer.Typer(no_args_is_help=True)
@@ -187,7 +187,7 @@ def recognizer(
     learn(start, name, data, (), (), course, Engine(device, precision), force, as_json)
 
 
-def _faces(data: str, photos: int, without: Path | None) -> tuple[Faces, "np.ndarray[Any, Any]", dict[str, Any]]:
+def _faces(data: str, photos: int, without: Path | None) -> tuple[Faces, Indices, dict[str, Any]]:
     """The faces, which of them take part, and what a recipe tells of them."""
     faces = datasets.prepare(datasets.open(data), TEMPLATE, SIZE, track=_found)
     out = set(read(without).decode().split("\n")) if without else set()

@@ -1,0 +1,69 @@
+"""Recognizers trained by command: few people, one epoch, a small real recognizer."""
+
+import json
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from faceveil import cache, recognizers
+from faceveil.cli.harden import app as harden
+from faceveil.cli.train import app as train
+from faceveil.errors import SettingError
+from faceveil.recognizers import card
+
+BASE = "mobilefacenet-foamliu"
+
+
+@pytest.fixture
+def people(tmp_path, shared, monkeypatch):
+    """The first three photos of five people."""
+    monkeypatch.setenv("FACEVEIL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("FACEVEIL_MIRROR", str(shared / "zoo" / "files"))
+    for person in sorted((shared / "data/pins").iterdir())[:5]:
+        (tmp_path / "people" / person.name).mkdir(parents=True)
+        for photo in sorted(person.iterdir())[:3]:
+            (tmp_path / "people" / person.name / photo.name).symlink_to(photo)
+    return tmp_path / "people"
+
+
+def call(app, *arguments):
+    done = CliRunner().invoke(app, [*map(str, arguments), "--json"], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
+@pytest.mark.zoo
+def test_a_hardened_recognizer_is_here_like_any_other(people):
+    told = call(harden, BASE, "--data", people, "--obfuscator", "bim", "--epochs", 1, "--batch", 4, "--name", "harder")
+    loaded, images = recognizers.load("harder"), torch.rand(1, 3, 112, 112)
+    assert loaded.threshold == pytest.approx(told["thresholds"]["far_1e-3"])
+    assert not torch.equal(loaded(images), recognizers.load(BASE)(images))
+    assert len(told["people"]) == 3
+    assert told["trained_on"] == f"{card.read(BASE).trained_on}; then 9 photos of 3 people, clear and cloaked with bim"
+    assert told["epochs"][0].keys() == {"clear", "bim"}
+    assert not (cache.folder() / "training" / "harder").exists()
+    with pytest.raises(SettingError, match="there is a recognizer harder"):
+        call(harden, BASE, "--data", people, "--obfuscator", "bim", "--name", "harder")
+
+
+@pytest.mark.zoo
+def test_a_recognizer_is_trained_from_scratch(people):
+    told = call(train, "recognizer", "mine", "--data", people, "--epochs", 2, "--batch", 8)
+    assert told["trained_on"] == "9 photos of 3 people, clear"
+    assert recognizers.load("mine")(torch.rand(1, 3, 112, 112)).norm().item() == pytest.approx(1)
+
+
+@pytest.mark.zoo
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--obfuscator", "none"], "no method is called 'none'"),
+        (["--obfuscator", "bim", "--head", "none"], "no head is called 'none'"),
+        (["--obfuscator", "bim", "--name", "dlib"], "dlib is a published recognizer"),
+        (["--obfuscator", "bim", "--precision", "8"], "precision is '8'"),
+    ],
+)
+def test_what_cannot_be_is_said(people, arguments, message):
+    with pytest.raises(SettingError, match=message):
+        call(harden, BASE, "--data", people, *arguments)
