@@ -19,7 +19,8 @@ from faceveil.photo.files import publish
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 75em; padding: 0 1em; color: #222 }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums }
-th, td { border-bottom: 1px solid #ccc; padding: .2em .7em; text-align: left }
+th, td { border-bottom: 1px solid #ccc; padding: .2em .7em; text-align: left; vertical-align: bottom }
+td { white-space: nowrap }
 div, pre { overflow-x: auto }
 img { max-width: 100% }
 figure { margin: 2em 0 }
