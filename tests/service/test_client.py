@@ -1,9 +1,11 @@
 import random
 import shutil
+import socket
 import subprocess
 import threading
 import time
 import warnings
+from contextlib import suppress
 
 import pytest
 import torch
@@ -253,6 +255,18 @@ def test_too_many_connections_are_refused_and_tried_again():
         gate.open.set()
         first.join()
     assert len(clock.slept) == 2
+
+
+def test_a_client_that_says_nothing_is_let_go():
+    limits = Limits(seconds=0.1)
+    with (
+        served(app_of(limits=limits), limits) as server,
+        socket.create_connection(server.servers[0].sockets[0].getsockname()) as silent,
+    ):
+        silent.sendall(b"POST /v1/noise HTTP/1.1\r\nHost:")
+        silent.settimeout(10)
+        with suppress(ConnectionResetError):
+            assert silent.recv(1) == b""
 
 
 @pytest.mark.skipif(not shutil.which("openssl"), reason="needs openssl, for a certificate")

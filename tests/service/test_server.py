@@ -183,6 +183,7 @@ def test_a_body_of_unknown_length_is_refused(client):
 def test_other_places_and_verbs_are_refused_in_the_same_words(client):
     assert (client.get("/photos").status_code, client.get("/photos").json()) == (404, {"error": "Not Found"})
     assert client.get("/v1/noise").status_code == 405
+    assert client.post("/v1/noise/").status_code == 404
 
 
 @pytest.mark.parametrize("given", [None, "", "Bearer", "Bearer wrong", "Bearer secret2", "Basic secret", "Bearer \xe9"])

@@ -3,6 +3,7 @@
 import asyncio
 import hmac
 import logging
+import math
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -17,6 +18,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from faceveil.attacks.quantization import Grid
 from faceveil.errors import ServiceError, SettingError
@@ -26,6 +28,7 @@ from faceveil.service.metrics import CONTENT_TYPE_LATEST, Metrics
 from faceveil.service.openapi import describe
 
 PIECE = 2**16  # bytes of an answer handed on at a time, so that a slow reader holds no more
+STAGES = 4  # of a connection, each of which may take so many seconds: head, body, work, answer
 GONE = 499  # what logs and metrics call a request whose client went away
 GRADIENTS = Grid(1, wire.ASKED)  # the finest that are taken
 
@@ -191,7 +194,21 @@ def application(model: Model, limits: Limits | None = None, token: str | None = 
         Route("/metrics", count),
         Route("/openapi.json", openapi),
     ]
-    return Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _refuse})
+    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _refuse})
+    app.router.redirect_slashes = False  # there is one address, and nobody is sent anywhere else
+    return app
+
+
+class Brief(H11Protocol):
+    """A connection for one request, which ends in time, whatever its client does or leaves undone."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._end = self.loop.call_later(self.config.timeout_keep_alive, transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end.cancel()
+        super().connection_lost(exc)
 
 
 def configure(
@@ -202,15 +219,18 @@ def configure(
     certfile: Path | None = None,
     keyfile: Path | None = None,
 ) -> uvicorn.Config:
-    """How the application is served: over TLS with a certificate; on SIGTERM what has begun is finished first."""
+    """How the application is served: over TLS with a certificate; on SIGTERM, what has begun is finished first."""
     return uvicorn.Config(
         app,
         host,
         port,
         ssl_certfile=certfile,
         ssl_keyfile=keyfile,
+        http=Brief,
+        headers=[("Connection", "close")],
+        timeout_keep_alive=math.ceil(STAGES * limits.seconds),
         limit_concurrency=limits.connections,
-        timeout_graceful_shutdown=round(limits.seconds),
+        timeout_graceful_shutdown=math.ceil(limits.seconds),
         h11_max_incomplete_event_size=2**14,
         access_log=False,
         server_header=False,
