@@ -22,6 +22,7 @@ SETTINGS = {
     "tip-im natural": ("tip-im", {"steps": 2, "gamma": 0.1}),
     "tip-im each": ("tip-im", {"steps": 4, "search": "each", "identities": 3}),
     "tip-im nearest": ("tip-im", {"steps": 4, "search": "nearest"}),
+    "tip-im drawn": ("tip-im", {"steps": 4, "search": "drawn"}),
     "fawkes": ("fawkes", {"steps": 8}),
     "lowkey": ("lowkey", {"steps": 4}),
     "opom": ("opom", {"steps": 4}),

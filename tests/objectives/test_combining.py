@@ -1,8 +1,9 @@
 import pytest
 import torch
+from torch import Generator
 
 from attacks.toys import Linear, pictures
-from faceveil.objectives.base import Largest, Through
+from faceveil.objectives.base import Drawn, Largest, Through
 
 
 def double(images, generator):
@@ -29,6 +30,15 @@ def test_the_largest_counts(images, pair):
     assert torch.equal(Largest(pair)(images), torch.maximum(a(images), b(images)))
 
 
+def test_one_of_several_is_drawn_each_time(images, pair):
+    drawn, generator = Drawn(pair), Generator().manual_seed(0)
+    losses = [drawn(images, generator) for _ in range(20)]
+    kinds = [[torch.equal(loss, term(images)) for term in pair] for loss in losses]
+    assert all(sum(kind) == 1 for kind in kinds)
+    assert 4 <= sum(kind[0] for kind in kinds) <= 16
+    assert torch.allclose(drawn(images), (pair[0](images) + pair[1](images)) / 2)
+
+
 def test_sees_through_a_view(images, pair):
     assert torch.allclose(pair[0].through(double)(images), 2 * pair[0](images))
 
@@ -36,5 +46,5 @@ def test_sees_through_a_view(images, pair):
 @pytest.mark.parametrize("chosen", [torch.tensor([2, 0]), torch.tensor([True, False, True])])
 def test_some_images_can_be_chosen(images, pair, chosen):
     a, b = pair
-    for objective in (a + b, 3.0 * a, Largest(pair), Through(a, double)):
+    for objective in (a + b, 3.0 * a, Largest(pair), Drawn(pair), Through(a, double)):
         assert torch.allclose(objective[chosen](images[chosen]), objective(images)[chosen])

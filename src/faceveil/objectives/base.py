@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Generator, Tensor, stack
 
 from faceveil.types import Aligned, Images, PerImage
@@ -79,6 +80,21 @@ class Largest(Objective):
 
     def __getitem__(self, chosen: Tensor) -> Objective:
         return Largest(tuple(term[chosen] for term in self.terms))
+
+
+@dataclass(frozen=True)
+class Drawn(Objective):
+    """One of several losses, drawn each time, the same for all images; their mean where nothing is drawn."""
+
+    terms: tuple[Objective, ...]
+
+    def __call__(self, images: Images, generator: Generator | None = None) -> PerImage:
+        if generator is None:
+            return stack([term(images) for term in self.terms]).mean(0)
+        return self.terms[int(torch.randint(len(self.terms), (), generator=generator))](images, generator)
+
+    def __getitem__(self, chosen: Tensor) -> "Drawn":
+        return Drawn(tuple(term[chosen] for term in self.terms))
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ class Impersonation(Objective):
 class RelativeIdentification(Objective):
     """The squared distance to the nearest target less that to the source (TIP-IM: Yang et al., 2021, Eq. 2).
 
-    `targets` are [n, k, d]. With several for an image it is their least loss, the inner minimum of MT-DIM.
+    `targets` are [n, k, d]. With several for an image it is their least loss.
     """
 
     recognizer: Recognizer
