@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -97,8 +97,8 @@ def apf(
         tuple(_load(server, device)),
         output,
         learning,
-        Engine(device, precision),
-        _watch,
+        engine=Engine(device, precision),
+        track=_watch,
     )
     cloud, history = lesson.learn()
     recipe = told | {"probe": probe, "servers": server, "pairs": len(both)}
@@ -153,6 +153,73 @@ def universal(
 
 
 @app.command()
+def advfaces(
+    data: Data,
+    server: Server,
+    output: Output,
+    photos: Photos = 50,
+    without: Without = None,
+    width: Annotated[int, typer.Option(min=2, help="Channels at full size; a quarter of the most.")] = 64,
+    gan: Annotated[str, typer.Option(help="least-squares or non-saturating.")] = "least-squares",
+    norm: Annotated[float, typer.Option(help="The L2 norm, of 160 x 160 pixels in [0, 1], that costs nothing.")] = 3.0,
+    epochs: Annotated[int, typer.Option(min=1, help="How often each photo is seen.")] = 10,
+    batch: Annotated[int, typer.Option(min=2, help="Photos that are learned from together.")] = 32,
+    rate: Annotated[float, typer.Option(help="The learning rate.")] = 1e-4,
+    precision: Precision = "32-true",
+    device: Device = "auto",
+    seed: Seed = 0,
+) -> None:
+    """Train AdvFaces' generator, which hides a face in one pass. Weights and rates are the paper's.
+
+    Writes OUTPUT/advfaces.safetensors and advfaces.json, for faceveil protect --method advfaces.
+
+    Example: faceveil train advfaces --data ~/faces --server facenet -o out/advfaces
+    """
+    from faceveil.methods.advfaces import Learning, learn
+
+    start = time.perf_counter()
+    faces, chosen, told = _faces(data, photos, without)
+    learning = Learning(width=width, gan=gan, norm=norm, rate=rate, epochs=epochs, batch=batch, seed=seed)
+    read = Examples(len(chosen), lambda rows: faces[chosen[rows]])
+    generator, history = learn(read, _load(server, device), output, learning, Engine(device, precision), _watch)
+    recipe = told | _recipe(server, len(chosen), history, start)
+    _write(trained.Trained(generator.state_dict(), {"width": width}, recipe), output / "advfaces.safetensors")
+
+
+@app.command()
+def latent(
+    data: Data,
+    server: Server,
+    output: Output,
+    photos: Photos = 50,
+    without: Without = None,
+    width: Annotated[int, typer.Option(min=1, help="Channels of the first stage; an eighth of the latents'.")] = 32,
+    dssim: Annotated[float, typer.Option(help="How much a face may change, as structural dissimilarity.")] = 0.03,
+    epochs: Annotated[int, typer.Option(min=1, help="How often each photo is seen.")] = 10,
+    batch: Annotated[int, typer.Option(min=1, help="Photos that are learned from together.")] = 32,
+    rate: Annotated[float, typer.Option(help="The learning rate.")] = 1e-3,
+    precision: Precision = "32-true",
+    device: Device = "auto",
+    seed: Seed = 0,
+) -> None:
+    """Train latent-space de-identification: an encoder-decoder that changes faces little and embeddings much.
+
+    Writes OUTPUT/latent.safetensors and latent.json, for faceveil protect --method latent.
+
+    Example: faceveil train latent --data ~/faces --server facenet -o out/latent
+    """
+    from faceveil.methods.latent import Learning, learn
+
+    start = time.perf_counter()
+    faces, chosen, told = _faces(data, photos, without)
+    learning = Learning(width=width, dssim=dssim, rate=rate, epochs=epochs, batch=batch, seed=seed)
+    read = Examples(len(chosen), lambda rows: faces[chosen[rows]])
+    module, history = learn(read, _load(server, device), output, learning, Engine(device, precision), _watch)
+    recipe = told | _recipe(server, len(chosen), history, start)
+    _write(trained.Trained(module.state_dict(), {"width": width}, recipe), output / "latent.safetensors")
+
+
+@app.command()
 def recognizer(
     name: Annotated[str, typer.Argument(help="What to call the recognizer.", show_default=False)],
     data: Data,
@@ -199,6 +266,13 @@ def _faces(data: str, photos: int, without: Path | None) -> tuple[Faces, Indices
     people = sorted({faces.identities[faces.labels[index]] for index in chosen})
     arguments = [Path(word).name if "/" in word else word for word in sys.argv[1:]]
     return faces, chosen, {"command": f"faceveil {' '.join(arguments)}", "people": people}
+
+
+def _recipe(
+    servers: Sequence[str], photos: int, history: Sequence[Mapping[str, float]], start: float
+) -> dict[str, Any]:
+    minutes = round((time.perf_counter() - start) / 60, 1)
+    return {"servers": list(servers), "photos": photos, "figures": dict(history[-1]), "minutes": minutes}
 
 
 def _load(names: Sequence[str], device: str) -> list[Recognizer]:

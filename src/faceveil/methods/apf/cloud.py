@@ -1,5 +1,6 @@
 """The cloud's part: from a photo's gradient, never the photo, to the noise that hides it (APF, 3.4 and 3.5)."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,7 +11,6 @@ from faceveil import trained
 from faceveil.types import Images
 
 START = 0.25
-SIZE = (112, 112)  # of the aligned faces, ArcFace's template
 
 
 class UNet(nn.Module):
@@ -33,15 +33,19 @@ class UNet(nn.Module):
         self.activation = nn.LeakyReLU(0.2)
 
     def forward(self, x: Images) -> Images:
-        skips = []
+        levels = [x]
         for layer in self.down:
-            x = self.activation(layer(x))
-            skips.append(x)
-        skips.pop()
+            levels.append(self.activation(layer(levels[-1])))
+        y = levels.pop()
         for layer in self.up[:-1]:
-            x = torch.cat([self.activation(layer(x)), skips.pop()], 1)
-        y: Tensor = self.up[-1](x)
-        return y
+            skip = levels.pop()
+            y = torch.cat([_like(self.activation(layer(y)), skip), skip], 1)
+        return _like(self.up[-1](y), x)
+
+
+def _like(images: Tensor, others: Tensor) -> Tensor:
+    """Cut to the others' size, which is odd where they are a row or column too large."""
+    return images[:, :, : others.shape[2], : others.shape[3]]
 
 
 class Enhancement(nn.Module):
@@ -62,20 +66,27 @@ class Enhancement(nn.Module):
 
 
 class Cloud(nn.Module):
-    """Gradients to noise, each [n, 3, 112, 112], a level being 1/255: clip(T(g) + E(u)) to `epsilon` levels (Eq. 9).
+    """Gradients to noise, each [n, 3, h, w], a level being 1/255: clip(T(g) + E(u)) to `epsilon` levels (Eq. 9).
 
-    Without `enhanced`, clip(T(g)). T and E see and give shares of epsilon. `values` is how many values a gradient had
-    in training: see `Grid`; 0 for any.
+    h and w are `size`, 112 for faces aligned to ArcFace's template. Without `enhanced`, clip(T(g)). T and E see and
+    give shares of epsilon. `values` is how many values a gradient had in training: see `Grid`; 0 for any.
     """
 
     universal: Tensor
 
-    def __init__(self, width: int = 64, epsilon: float = 8.0, enhanced: bool = True, values: int = 0) -> None:
+    def __init__(
+        self,
+        width: int = 64,
+        epsilon: float = 8.0,
+        enhanced: bool = True,
+        values: int = 0,
+        size: Sequence[int] = (112, 112),
+    ) -> None:
         super().__init__()
         self.epsilon, self.values = epsilon, values
         self.transfer = UNet(width)
         self.enhancement = Enhancement() if enhanced else None
-        self.register_buffer("universal", torch.zeros(3, *SIZE))
+        self.register_buffer("universal", torch.zeros(3, *size))
 
     def forward(self, gradient: Images) -> Images:
         return self.raw(gradient).clamp(-1, 1) * (self.epsilon / 255)

@@ -14,7 +14,7 @@ from faceveil import weights
 from faceveil.attacks.quantization import Grid
 from faceveil.attacks.universal import Perturbation, untracked
 from faceveil.methods.apf import Apf
-from faceveil.methods.apf.cloud import SIZE, Cloud
+from faceveil.methods.apf.cloud import Cloud
 from faceveil.methods.scene import Own, Scene
 from faceveil.objectives.feature import Dodging
 from faceveil.photo.files import publish
@@ -22,7 +22,6 @@ from faceveil.recognizers import Recognizer
 from faceveil.training import Engine, Examples, Figures, Indices, Learner, Step, Track, Workshop, train
 from faceveil.types import Images
 
-TEMPLATE = "arcface"
 BATCH = 32  # photos whose gradients are found together, and kept in one file
 
 Pairs = Sequence[tuple[int, int]]  # a photo, and another of the same person, the enrolled one, by index
@@ -66,7 +65,7 @@ def pairs(labels: Sequence[int]) -> list[tuple[int, int]]:
 
 @dataclass(frozen=True, eq=False)
 class Lesson:
-    """What is learned from: faces aligned to ArcFace's template, 112 x 112, pairs of them, the probe, the servers.
+    """What is learned from: faces, aligned to a template, pairs of them, the probe, the servers.
 
     What was found is kept in the folder: a run that was stopped goes on. The servers count equally, each distance in
     units of its threshold: embeddings of different lengths cannot be added as in Eq. 10.
@@ -78,6 +77,7 @@ class Lesson:
     servers: tuple[Recognizer, ...]
     folder: Path
     learning: Learning
+    template: str = "arcface"
     engine: Engine | None = None
     track: Track = untracked
 
@@ -85,7 +85,7 @@ class Lesson:
         """The cloud, and what each epoch of Eq. 9 found, with what `judge` says of the cloud after it."""
         learning = self.learning
         torch.manual_seed(learning.seed)
-        cloud = Cloud(learning.width, learning.epsilon, learning.enhanced, learning.values)
+        cloud = Cloud(learning.width, learning.epsilon, learning.enhanced, learning.values, self._size)
         with weights.alone(self.folder):
             self._keep("probe", (self.probe,))
             if learning.transfers:
@@ -102,6 +102,11 @@ class Lesson:
         return 255 / self.learning.epsilon
 
     @cached_property
+    def _size(self) -> tuple[int, int]:
+        height, width = self._clear(np.arange(1)).shape[2:]
+        return height, width
+
+    @cached_property
     def _enrolled(self) -> dict[str, Own]:
         """Each recognizer's embeddings of the enrolled photo of each pair."""
         there = np.array([second for _, second in self.pairs])
@@ -112,7 +117,7 @@ class Lesson:
         return torch.cat([self._scene(self.faces.read(part), (net,)).embed()[0].cpu() for part in parts])
 
     def _scene(self, images: Images, nets: Sequence[Recognizer]) -> Scene:
-        return Scene.cut(images.to(nets[0].scale.device), TEMPLATE, nets)
+        return Scene.cut(images.to(nets[0].scale.device), self.template, nets)
 
     def _clear(self, rows: Indices) -> Images:
         """The photos of those pairs."""
@@ -152,7 +157,7 @@ class Lesson:
         file = self.folder / "universal.npy"
         if not file.is_file():
             draw = Generator().manual_seed(self.learning.seed)
-            u = (2 * torch.rand(3, *SIZE, generator=draw) - 1) / (10 * 255)
+            u = (2 * torch.rand(3, *self._size, generator=draw) - 1) / (10 * 255)
             every = [self._enrolled[server.name] for server in self.servers]
             order = [
                 torch.randint(len(self.pairs), (BATCH,), generator=draw).numpy() for _ in range(self.learning.ascents)
