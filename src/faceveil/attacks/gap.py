@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 
@@ -80,7 +81,7 @@ class GAP(TrainedAttack):
     def fit(
         self, images: Examples, aim: Aim, folder: Path, engine: Engine | None = None, track: Track = untracked
     ) -> Universal:
-        size = images.read(torch.arange(1).numpy()).shape[2:]
+        size = images.read(np.arange(1)).shape[2:]
         torch.manual_seed(self.seed)
         generator = PerturbationGenerator((size[0], size[1]), self.radius, self.width, self.blocks, self.seed)
         optimizer = torch.optim.Adam(generator.parameters(), self.rate, (0.5, 0.999))

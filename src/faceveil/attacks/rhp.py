@@ -6,6 +6,7 @@ https://arxiv.org/abs/1904.00979
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -55,13 +56,13 @@ class GradientTransformer(nn.Module):
 class RHP(TrainedAttack):
     """A transformer of gradients learns the one step that lowers the loss most; what it makes of zeros is universal.
 
-    Regions are columns one pixel wide, as in the released code, whose optimizer and learning rate these are, too. The
-    gradient passes the sign as if it were not. That of a face is taken up to a level of noise away from it, as a face
-    has no direction away from itself.
+    Regions are so many `columns`, each one pixel wide where they are 0, as in the released code, whose optimizer and
+    learning rate these are, too. The gradient passes the sign as if it were not. That of a face is taken up to a level
+    of noise away from it, as a face has no direction away from itself.
     """
 
     epsilon: float = 8.0
-    columns: int = 112
+    columns: int = 0
     rate: float = 1.25e-4
     epochs: int = 10
     batch: int = 32
@@ -70,8 +71,9 @@ class RHP(TrainedAttack):
     def fit(
         self, images: Examples, aim: Aim, folder: Path, engine: Engine | None = None, track: Track = untracked
     ) -> Universal:
+        size = images.read(np.arange(1)).shape[1:]
         torch.manual_seed(self.seed)
-        transformer = GradientTransformer((1, self.columns))
+        transformer = GradientTransformer((1, self.columns or size[2]))
         optimizer = torch.optim.Adam(transformer.parameters(), self.rate)
 
         def step(shop: Workshop, clear: Images) -> dict[str, Tensor]:
@@ -99,6 +101,6 @@ class RHP(TrainedAttack):
             track=track,
         )
         device = next(transformer.parameters()).device
-        none = torch.zeros((1, *images.read(torch.arange(1).numpy()).shape[1:]), device=device)
+        none = torch.zeros((1, *size), device=device)
         with torch.no_grad():
             return Universal(-self.radius * transformer.eval()(none)[0].sign().cpu())

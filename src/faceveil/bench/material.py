@@ -223,9 +223,15 @@ def _embed(recognizer: Recognizer, images: Images) -> Embeddings:
 
 
 def without(dataset: Dataset, people: Iterable[str]) -> Dataset:
-    """The photos of everybody else; a name is the same however its letters are cased and its words are joined."""
+    """The photos of everybody else; a name is the same however its letters are cased and its words are joined.
+
+    Of a data set's lists of pairs the last one is kept (CFP's FP), as far as it is of these photos.
+    """
     left_out = set(map(plain, people))
-    return _part(dataset, [each for each in dataset if each.identity is None or plain(each.identity) not in left_out])
+    here = [each for each in dataset if each.identity is None or plain(each.identity) not in left_out]
+    names = {each.name for each in here}
+    listed = list(dataset.pairs().values())[-1:]
+    return _part(dataset, here, [pair for some in listed for pair in some if {pair.first, pair.second} <= names])
 
 
 def plain(name: str) -> str:

@@ -1,6 +1,8 @@
 """How the cloud learns: to turn gradients of the probe into noise that fools servers (APF, 3.4 and 3.5)."""
 
+import hashlib
 import io
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -87,14 +89,17 @@ class Lesson:
         torch.manual_seed(learning.seed)
         cloud = Cloud(learning.width, learning.epsilon, learning.enhanced, learning.values, self._size)
         with weights.alone(self.folder):
-            self._keep("probe", (self.probe,))
+            self._keep((self.probe,))
             if learning.transfers:
-                self._keep("servers", self.servers)
+                self._keep(self.servers)
             if learning.enhanced:
                 cloud.universal.copy_(self._universal() * self._unit)
+        judged = judge and (lambda epoch: judge(epoch, cloud))
         if learning.transfers:
             self._train("transfer", cloud.transfer, self._transfer, learning.transfers)
-        history = self._train("", cloud, self._enhance, learning.epochs, judge and (lambda epoch: judge(epoch, cloud)))
+        history = self._train(
+            "enhanced" if learning.enhanced else "plain", cloud, self._enhance, learning.epochs, judged
+        )
         return cloud.eval().cpu().requires_grad_(False), history
 
     @property
@@ -134,27 +139,34 @@ class Lesson:
         sources = None if learning.own else (self._enrolled[net.name][rows].to(scene.images),)
         return method.gradient(scene, sources).cpu()
 
-    def _keep(self, name: str, nets: Sequence[Recognizer]) -> None:
-        """Finds the gradients of all pairs, the mean of several recognizers' (Eq. 5), and keeps them in shards."""
+    def _keep(self, nets: Sequence[Recognizer]) -> None:
+        """Finds the gradients of all pairs, the mean of several recognizers' (Eq. 5), and keeps them in files."""
         starts = range(0, len(self.pairs), BATCH)
         batches = [np.arange(start, min(start + BATCH, len(self.pairs))) for start in starts]
-        todo = [rows for rows in batches if not self._shard(name, rows[0]).is_file()]
-        for rows in self.track(todo, f"gradients of the {name}"):
-            found = torch.stack([self._gradient(net, rows) for net in nets]).mean(0)
-            stream = io.BytesIO()
-            np.save(stream, found.half().numpy())
-            publish(stream.getvalue(), self._shard(name, rows[0]), force=True)
+        todo = [rows for rows in batches if not self._file(nets, rows[0]).is_file()]
+        for rows in self.track(todo, f"gradients of {', '.join(net.name for net in nets)}"):
+            _save(torch.stack([self._gradient(net, rows) for net in nets]).mean(0).half(), self._file(nets, rows[0]))
 
-    def _kept(self, name: str, rows: Indices) -> Images:
-        found = [np.load(self._shard(name, row), mmap_mode="r")[row % BATCH] for row in rows]
+    def _kept(self, nets: Sequence[Recognizer], rows: Indices) -> Images:
+        found = [np.load(self._file(nets, row), mmap_mode="r")[row % BATCH] for row in rows]
         return torch.from_numpy(np.stack(found)).float()
 
-    def _shard(self, name: str, row: int) -> Path:
+    def _file(self, nets: Sequence[Recognizer], row: int) -> Path:
+        """Where the gradients of a pair and its neighbors are kept; what they depend on has a folder of its own."""
+        name = self._name("gradients", nets, self.learning.attack, self.learning.steps, self.learning.own)
         return self.folder / name / f"{row // BATCH:06}.npy"
+
+    def _name(self, what: str, nets: Sequence[Recognizer], *settings: object) -> str:
+        used = [self._shown, [net.name for net in nets], self.learning.epsilon, self.learning.seed, *settings]
+        return f"{what}-{_digest(used)}"
+
+    @cached_property
+    def _shown(self) -> str:
+        return _digest(self.pairs)
 
     def _universal(self) -> Perturbation:
         """u of Eq. 7, by steps of a level up the gradient's sign: far from all faces, whatever the face."""
-        file = self.folder / "universal.npy"
+        file = self.folder / f"{self._name('universal', self.servers, self.learning.ascents)}.npy"
         if not file.is_file():
             draw = Generator().manual_seed(self.learning.seed)
             u = (2 * torch.rand(3, *self._size, generator=draw) - 1) / (10 * 255)
@@ -172,20 +184,18 @@ class Lesson:
                 ]
                 (gradient,) = torch.autograd.grad(scene.combine(away), seen)
                 u = (u + gradient.sign().cpu() / 255).clamp(-1 / self._unit, 1 / self._unit)
-            stream = io.BytesIO()
-            np.save(stream, u.numpy())
-            publish(stream.getvalue(), file, force=True)
+            _save(u, file)
         return torch.from_numpy(np.load(file))
 
     def _seen(self, rows: Indices) -> Images:
         """What the cloud is given for those pairs."""
-        found, values = self._kept("probe", rows), self.learning.values
+        found, values = self._kept((self.probe,), rows), self.learning.values
         return Grid(self.learning.epsilon, values)(found) if values else found
 
     def _transfer(self, shop: Workshop, rows: Indices) -> dict[str, Tensor]:
         """A step of Eq. 4, in units of epsilon."""
         given, wanted = (
-            images.to(shop.device) * self._unit for images in (self._seen(rows), self._kept("servers", rows))
+            images.to(shop.device) * self._unit for images in (self._seen(rows), self._kept(self.servers, rows))
         )
         loss = (shop.modules["cloud"](given) - wanted).flatten(1).norm(dim=1).mean()
         shop.descend("cloud", loss)
@@ -204,7 +214,8 @@ class Lesson:
         self, place: str, module: nn.Module, step: Step, epochs: int, judge: Callable[[int], Figures] | None = None
     ) -> list[dict[str, float]]:
         own = asdict(self.learning)
-        settings = {name: own[name] for name in own if name not in ("batch", "seed", "epochs")}
+        skipped = {"batch", "seed", "epochs"} | ({"enhanced", "ascents"} if place == "transfer" else set())
+        settings = {name: own[name] for name in own if name not in skipped}
         settings |= {
             "probe": self.probe.name,
             "servers": [server.name for server in self.servers],
@@ -223,3 +234,13 @@ class Lesson:
             judge=judge,
             track=self.track,
         )
+
+
+def _digest(what: object) -> str:
+    return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:12]
+
+
+def _save(tensor: Tensor, file: Path) -> None:
+    stream = io.BytesIO()
+    np.save(stream, tensor.numpy())
+    publish(stream.getvalue(), file, force=True)

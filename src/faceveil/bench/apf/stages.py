@@ -1,0 +1,156 @@
+"""What APF's experiments share: pairs of one person, a probe's gradients, and clouds that learned before."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from jaxtyping import Int64
+from numpy import ndarray
+
+from faceveil.attacks.universal import TrainedAttack
+from faceveil.bench.base import Settings
+from faceveil.bench.material import BATCH, AlignedPart, Material, Part, wanted
+from faceveil.datasets import Dataset
+from faceveil.errors import SettingError
+from faceveil.methods.apf import Apf
+from faceveil.methods.apf.cloud import Cloud
+from faceveil.methods.apf.learning import Judge, Learning, Lesson, pairs
+from faceveil.methods.scene import Scene
+from faceveil.objectives.base import Objective
+from faceveil.objectives.feature import Dodging, distance
+from faceveil.protocols.success import attack_success_rate
+from faceveil.recognizers import Recognizer
+from faceveil.training import Examples
+from faceveil.types import Images
+
+Rows = Int64[ndarray, " n"]
+
+
+@dataclass(frozen=True)
+class Genuine:
+    """So many pairs of one person, spread evenly over a data set's list, or all of them where `count` is 0."""
+
+    count: int = 0
+
+    def __call__(self, dataset: Dataset, seed: int) -> Part:
+        """Raises `SettingError` for a data set without such pairs. Of several lists it takes the last, CFP's FP."""
+        lists, here = list(dataset.pairs().values()), {sample.name: sample for sample in dataset}
+        same = [pair for listed in lists[-1:] for pair in listed if pair.same and {pair.first, pair.second} <= {*here}]
+        if not same:
+            raise SettingError(
+                f"{dataset.path} lists no pairs of one person; give LFW with its pairs.txt, CFP or a pack"
+            )
+        every = max(1, len(same) // self.count) if self.count else 1
+        chosen = same[::every][: self.count or None]
+        named = dict.fromkeys(name for pair in chosen for name in (pair.first, pair.second))
+        kind = AlignedPart if dataset.aligned else Part
+        return kind(dataset.path, tuple(here[name] for name in named), tuple(chosen))
+
+
+@dataclass(frozen=True, eq=False)
+class Stages:
+    """A material's probe and servers, and how APF is run on it: at the settings "attack", "steps" and those below.
+
+    The photos that are learned from are the material's `training`; what was learned lies in its `school`.
+    """
+
+    material: Material
+    settings: Settings
+
+    @cached_property
+    def probe(self) -> Recognizer:
+        """The device's recognizer, its fast copy."""
+        return self.material.recognizer.surrogate()
+
+    @cached_property
+    def servers(self) -> tuple[Recognizer, ...]:
+        """The cloud's recognizers, their fast copies; the probe where there is no other."""
+        return tuple(net.surrogate() for net in self.material.surrogates[1:] or self.material.surrogates)
+
+    @property
+    def template(self) -> str:
+        """The template of the probe's faces."""
+        return self.probe.card.input.template
+
+    def gradient(self, nets: Sequence[Recognizer], rows: Rows, enrolled: Rows, scatter: bool = False) -> Images:
+        """The change that the attack finds for some photos, as the recognizers see them, away from enrolled ones."""
+        method = Apf(
+            tuple(nets),
+            str(self.settings["attack"]),
+            steps=int(self.settings["steps"]),
+            scatter=scatter,
+            seed=self.material.seed,
+        )
+        found = []
+        for start in range(0, len(rows), BATCH):
+            here, there = (self._scene(some[start : start + BATCH], nets) for some in (rows, enrolled))
+            found.append(method.gradient(here, there.embed()).cpu())
+        return torch.cat(found)
+
+    def learning(self, enhanced: bool) -> Learning:
+        """How the cloud learns."""
+        numbers = {
+            name: int(self.settings[name]) for name in ("width", "steps", "ascents", "transfers", "epochs", "batch")
+        }
+        return Learning(
+            enhanced=enhanced,
+            attack=str(self.settings["attack"]),
+            rate=float(self.settings["rate"]),
+            seed=self.material.seed,
+            **numbers,
+        )
+
+    def cloud(self, enhanced: bool, judge: Judge | None = None) -> tuple[Cloud, list[dict[str, float]]]:
+        """The cloud, with u and E or without, and what each epoch found."""
+        lesson = Lesson(
+            self.lessons,
+            pairs(self.material.training[wanted(self.material.recognizer)].labels.tolist()),
+            self.probe,
+            self.servers,
+            self.material.school / str(self.settings["attack"]),
+            self.learning(enhanced),
+            self.template,
+        )
+        return lesson.learn(judge)
+
+    @property
+    def lessons(self) -> Examples:
+        """The faces that are learned from."""
+        faces = self.material.training[wanted(self.material.recognizer)]
+        return Examples(len(faces), lambda rows: faces[rows])
+
+    def universal(self, attack: TrainedAttack, name: str) -> Images:
+        """What UAP, GAP or RHP learns to add to every face [1, 3, h, w]; it learns on the servers."""
+
+        def aim(clear: Images) -> Objective:
+            scene = Scene.cut(clear, self.template, self.servers)
+            sources = scene.embed()
+            return scene.mean(lambda i, net: Dodging(net, sources[i]))
+
+        return attack.fit(self.lessons, aim, self.material.school / name).perturbation[None]
+
+    def success(self, images: Images, rows: Rows, enrolled: Rows) -> dict[str, float]:
+        """The attack success rate (Eq. 11) of cloaked images of some photos, by each judge's threshold."""
+        rates = {}
+        for judge in self.material.judges:
+            clear, cloaked = self.material.clear_to(judge), self.material.cloaked_to(judge, images, rows)
+            known = clear[enrolled]
+            both = ((distance(some, known) < judge.threshold).numpy() for some in (clear[rows], cloaked))
+            rates[judge.name] = attack_success_rate(*both)
+        return rates
+
+    def add(self, noise: Images, rows: Rows) -> Images:
+        """Photos with noise added, rounded to 8 bits."""
+        clear = self.material.faces[rows]
+        return (255 * (clear + noise).clamp(0, 1)).round() / 255
+
+    def _scene(self, rows: Rows, nets: Sequence[Recognizer]) -> Scene:
+        images = self.material.faces[rows].to(nets[0].scale.device)
+        return Scene.cut(images, self.template, nets)
+
+
+@torch.no_grad()
+def noise(cloud: Callable[[Images], Images], gradient: Images) -> Images:
+    """What a cloud makes of gradients, a batch at a time."""
+    return torch.cat([cloud(some) for some in gradient.split(BATCH)])
