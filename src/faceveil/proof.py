@@ -100,14 +100,14 @@ def prove(
                 verdicts[i].append(Verdict(*seen_as))
     proofs = []
     for face, found, said in zip(faces, seen[n : 2 * n], verdicts, strict=True):
-        box = _inside(face, clear)
+        box = inside(face, clear)
         pair = clear[box], shared[box]
         quality = metrics.ssim(*pair), metrics.psnr(*pair), metrics.largest_change(*pair)
         proofs.append(FaceProof(face, found.found, tuple(said), *quality))
     return proofs
 
 
-def _inside(face: Face, pixels: Pixels) -> tuple[slice, slice]:
+def inside(face: Face, pixels: Pixels) -> tuple[slice, slice]:
     """The rows and columns of a face's box, at least one of each."""
     height, width, _ = pixels.shape
     left, top, right, bottom = (int(edge) for edge in face.box)

@@ -8,6 +8,7 @@ from faceveil.bench.cilloni.clustering import CLUSTERING
 from faceveil.bench.cilloni.identification import IDENTIFICATION
 from faceveil.bench.cilloni.strategies import STRATEGIES
 from faceveil.bench.cilloni.verification import VERIFICATION
+from faceveil.bench.ghafourian import GHAFOURIAN
 from faceveil.bench.report import write
 from faceveil.bench.running import Run, run
 from faceveil.bench.tip_im.black_box import BLACK_BOX
@@ -16,7 +17,17 @@ from faceveil.bench.vos import HARDENING
 
 EXPERIMENTS: Mapping[str, Experiment] = {
     experiment.name: experiment
-    for experiment in (STRATEGIES, VERIFICATION, IDENTIFICATION, BREADTH, CLUSTERING, BLACK_BOX, NATURALNESS, HARDENING)
+    for experiment in (
+        STRATEGIES,
+        VERIFICATION,
+        IDENTIFICATION,
+        BREADTH,
+        CLUSTERING,
+        GHAFOURIAN,
+        BLACK_BOX,
+        NATURALNESS,
+        HARDENING,
+    )
 }
 
 __all__ = ["EXPERIMENTS", "Cell", "Experiment", "Plan", "Run", "Table", "run", "write"]

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from faceveil import datasets, recognizers
 from faceveil.bench import EXPERIMENTS, Experiment, Plan, report, run
-from faceveil.bench.material import ListedPairs, People
+from faceveil.bench.material import Crowd, ListedPairs, People
 from faceveil.cli.report import show_json
 from faceveil.device import choose
 from faceveil.errors import SettingError
@@ -42,7 +42,9 @@ def bench(
     ] = None,
     at_most: Annotated[
         int | None,
-        typer.Option(min=2, help="So many people of each data set, or pairs of each kind.", show_default="the paper's"),
+        typer.Option(
+            min=2, help="So many people or probes of each data set, or pairs of each kind.", show_default="the paper's"
+        ),
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A small version, for minutes instead of hours.")] = False,
     output: Annotated[
@@ -100,13 +102,16 @@ def _list(as_json: bool) -> None:
 
 
 def _limited(experiment: Experiment, most: int) -> Experiment:
-    """The same on fewer people or pairs."""
+    """The same on fewer people, probes or pairs."""
 
     def limited(plan: Plan) -> Plan:
         if isinstance(plan.choose, People):
             return replace(plan, choose=replace(plan.choose, people=min(most, plan.choose.people)))
         if isinstance(plan.choose, ListedPairs):
             return replace(plan, choose=replace(plan.choose, each=min(most, plan.choose.each or most)))
+        if isinstance(plan.choose, Crowd):
+            fewer = ({**each, "probes": min(most, int(each["probes"]))} for each in plan.settings)
+            return replace(plan, settings=tuple(fewer))
         raise SettingError(f"{experiment.name} draws neither people nor pairs; leave --at-most out")
 
     return replace(experiment, full=limited(experiment.full), quick=limited(experiment.quick))

@@ -49,7 +49,7 @@ def prepare(
 
     Raises `SettingError` for an unknown template, and while another process fills the same folder.
     """
-    find, source = (_whole, "aligned") if dataset.aligned else _named(detector or Detector())
+    find, source = (whole, "aligned") if dataset.aligned else _named(detector or Detector())
     kept = (folder or cache.folder() / f"faces-{VERSION}") / source
     samples = tuple(dataset)
     points = templates.template(template, *size)
@@ -144,7 +144,7 @@ def subject(faces: Sequence[Face], width: int, height: int) -> Face:
     return max(faces, key=prominence)
 
 
-def _whole(photos: Photos) -> list[list[Face]]:
+def whole(photos: Photos) -> list[list[Face]]:
     """The face of each photo that is one of ArcFace's aligned images, whatever its height."""
     points = templates.template("arcface", 112, 112) / 112
 
