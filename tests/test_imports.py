@@ -30,6 +30,7 @@ LAYERS = [
     "proof",
     "picture",
     "checking",
+    "programs",
     "protection",
     "bench",
     "cli",

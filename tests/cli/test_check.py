@@ -67,3 +67,33 @@ def test_photos_without_a_face_are_an_error_of_one_line(album, capfd):
     assert run(album / "1.jpg", "--against", album / "mine/sea.png") == 1
     assert run(album / "mine/sea.png", "--against", album / "mine/2.png") == 1
     assert "--against" in capfd.readouterr().err
+
+
+def test_programs_decide_by_their_own_rules(album, capfd):
+    """One clear photo is enough to compare with, and too few to make a person of."""
+    words = ("--against", album / "mine/2.png", "--as", "face_recognition", "--as", "immich")
+    assert run(album / "mine/1.jpg", *words) == 1
+    said = capfd.readouterr().out
+    assert "verdict: RECOGNIZED by face_recognition" in said
+    assert "know nobody from these clear photos (give more): immich" in said
+    assert "stands in for the program's own recognizer" in said
+    assert run(album / "1.jpg", *words, "--json") == 0
+    told = {each["program"]: each for each in json.loads(capfd.readouterr().out)["opinions"]}
+    assert {name: (each["own"], each["same"]) for name, each in told.items()} == {
+        "face_recognition": (True, [0]),
+        "immich": (False, [0]),
+    }
+
+
+def test_a_folder_of_cloaked_photos_is_checked_as_a_program_does(album, capfd):
+    run(album / "people", "--against", album / "mine/2.png", "--as", "face_recognition", "--json")
+    report = json.loads(capfd.readouterr().out)
+    assert [each.rsplit("/", 2)[1] for each in report["cloaked"]] == ["ann", "bob", "sea"]
+    assert report["opinions"][0]["same"][2] is None
+
+
+def test_an_unknown_program_is_an_error_of_one_line(album, capfd):
+    assert run(album / "1.jpg", "--against", album / "mine/2.png", "--as", "picasa") == 2
+    said = capfd.readouterr().err
+    assert said.startswith("faceveil: no program is called 'picasa'; there are immich, ")
+    assert said.count("\n") == 1

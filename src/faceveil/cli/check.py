@@ -13,14 +13,20 @@ from rich.table import Table
 from faceveil.cli.report import FAILED, fail, show_json
 
 if TYPE_CHECKING:
+    import torch
+
     from faceveil.checking import Check
+    from faceveil.programs import Opinions
 
 app = typer.Typer()
 
 
 @app.command()
 def check(
-    cloaked: Annotated[Path, typer.Argument(help="A cloaked photo; its largest face is measured.", show_default=False)],
+    cloaked: Annotated[
+        Path,
+        typer.Argument(help="A cloaked photo, or with --as a folder; largest faces are measured.", show_default=False),
+    ],
     against: Annotated[
         list[Path], typer.Option(help="Clear photos of the same person, or a folder of them.", show_default=False)
     ],
@@ -29,18 +35,37 @@ def check(
         typer.Option(help="Other people: a folder for each, or one folder of photos.", show_default=False),
     ] = None,
     judge: Annotated[
-        list[str] | None, typer.Option(help="Measure with this recognizer (may be repeated).", show_default="dlib")
+        list[str] | None,
+        typer.Option(
+            help="Measure with this recognizer (may be repeated).",
+            show_default="dlib; with --as the program's, if here",
+        ),
+    ] = None,
+    programs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--as",
+            metavar="PROGRAM",
+            help="Decide as a photo program does: all, or one of immich, photoprism-2024, nextcloud, face_recognition, "
+            "... (may be repeated).",
+            show_default=False,
+        ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print the report for machines.")] = False,
 ) -> None:
     """Measure a cloaked photo against *other*, clear photos of the person, and the person's rank in a gallery.
 
+    With --as it says whether photo programs would take both for the same person, each with the preview that it makes,
+    its threshold and its way of sorting photos into people; the gallery is then in the same album.
+
     Exit code 1: the cloaked face is taken for the same person in at least one of the photos.
 
-    Example:
+    Examples:
 
         faceveil check me-cloaked.jpg --against my-other-photos/ --gallery friends/
+
+        faceveil check cloaked/ --against my-other-photos/ --as immich --as face_recognition
     """
     from faceveil import checking, recognizers
     from faceveil.device import choose
@@ -49,8 +74,13 @@ def check(
     from faceveil.photo import Photo
 
     on = choose(device)
-    judges = [recognizers.load(name, on) for name in judge or ["dlib"]]
     own = [photo for path in against for photo in photos_in(path)]
+    if programs:
+        _check_as(
+            programs, judge, on, list(photos_in(cloaked)), own, list(photos_in(gallery) if gallery else ()), as_json
+        )
+        return
+    judges = [recognizers.load(name, on) for name in judge or ["dlib"]]
     people: dict[str, list[Path]] = {}
     for photo in photos_in(gallery) if gallery else ():
         people.setdefault(photo.stem if photo.parent == gallery else str(photo.parent), []).append(photo)
@@ -63,6 +93,77 @@ def check(
         _show(cloaked, found)
     if any(finding.matched for finding in found.findings):
         raise typer.Exit(FAILED)
+
+
+def _check_as(
+    names: list[str],
+    judge: list[str] | None,
+    on: "torch.device",
+    cloaked: list[Path],
+    own: list[Path],
+    gallery: list[Path],
+    as_json: bool,
+) -> None:
+    """Say what photo programs make of the photos."""
+    from faceveil import programs, recognizers
+    from faceveil.faces.detect import Detector
+    from faceveil.protocols import apps
+    from faceveil.recognizers import card, store
+
+    chosen = {name: apps.app(name) for each in names for name in (apps.APPS if each == "all" else [each])}
+
+    def usual(app: apps.App) -> list[str]:
+        return [app.card if app.card and store.installed(card.read(app.card)) else "dlib"]
+
+    views = [(name, app, who) for name, app in chosen.items() for who in judge or usual(app)]
+    loaded = {who: recognizers.load(who, on) for who in dict.fromkeys(who for _, _, who in views)}
+    judged = [(name, app, loaded[who]) for name, app, who in views]
+    found = programs.opinions(Detector(on), judged, cloaked, own, gallery)
+    for reason in found.left_out:
+        fail(reason)
+    if as_json:
+        show_json(_opinions_json(found))
+    else:
+        _show_opinions(found)
+    if any(opinion.recognized for opinion in found.opinions):
+        raise typer.Exit(FAILED)
+
+
+def _show_opinions(found: "Opinions") -> None:
+    table = Table("program", "recognizer", "put with you", "with another", "clear ones", box=box.SIMPLE)
+    table.columns[0].no_wrap = True
+    cloaked, clear = len(found.cloaked), len(found.clear)
+    for opinion in found.opinions:
+        color = "red" if opinion.recognized else "green" if opinion.clear else "yellow"
+        who = opinion.recognizer if opinion.own else f"{opinion.recognizer} *"
+        table.add_row(
+            opinion.program,
+            who,
+            f"[{color}]{opinion.recognized} of {cloaked}[/]",
+            f"{opinion.together} of {cloaked}",
+            f"{opinion.clear} of {clear}",
+        )
+    console = Console()
+    console.print(table)
+    said = [
+        "put with you: cloaked photos taken for the same person as a clear one; with another: as another cloaked one",
+        "clear ones: your clear photos that are taken for the same person as another of them",
+        "MTCNN finds the faces for all programs; their own detectors may find others",
+    ]
+    if not all(opinion.own for opinion in found.opinions):
+        said.insert(0, "* stands in for the program's own recognizer, at its own threshold")
+    for line in said:
+        console.print(line, highlight=False)
+    knowing = dict.fromkeys(opinion.program for opinion in found.opinions if opinion.recognized)
+    blind = dict.fromkeys(opinion.program for opinion in found.opinions if not (opinion.clear or opinion.recognized))
+    print(f"verdict: RECOGNIZED by {', '.join(knowing)}" if knowing else "verdict: not recognized by these programs")
+    if blind:
+        print(f"not to be judged, as they know nobody from these clear photos (give more): {', '.join(blind)}")
+
+
+def _opinions_json(found: "Opinions") -> dict[str, object]:
+    told = [vars(opinion) | {"recognized": opinion.recognized} for opinion in found.opinions]
+    return {"cloaked": found.cloaked, "against": found.clear, "others": found.others, "opinions": told}
 
 
 def _show(cloaked: Path, found: "Check") -> None:

@@ -122,9 +122,9 @@ class PhotoPrism:
 class App:
     """A program's rules: what it looks at, with what, and up to which distance two faces are one person.
 
-    `recognizer` and `detector` name what it runs. `threshold` is its own, and `usual` the distance at which
-    verification with that recognizer draws the line: `scaled` fits the rules to another's. Where there is no
-    `clusterer` it compares faces with known ones only.
+    `recognizer` and `detector` name what it runs; `card` is ours of that recognizer, or of one of its kind, where there
+    is one. `threshold` is its own, and `usual` the distance at which verification with that recognizer draws the line:
+    `scaled` fits the rules to another's. Where there is no `clusterer` it compares faces with known ones only.
     """
 
     recognizer: str
@@ -135,6 +135,7 @@ class App:
     preview: Callable[[Pixels], Pixels] = np.copy
     normalized: bool = True
     scale: float = 1.0
+    card: str | None = None
 
     def scaled(self, threshold: float) -> "App":
         """The same rules for the embeddings of a recognizer with this threshold, every distance in proportion."""
@@ -169,22 +170,26 @@ def _cosine(distance: float) -> float:
 _SFACE, _VGG, _ARCFACE, _FACENET = 1.128, _cosine(0.68), _cosine(0.68), 0.9436
 
 
-def _photoprism_2026(recognizer: str, usual: float, distance: float, radius: float, match: float) -> App:
+def _photoprism_2026(
+    recognizer: str, usual: float, distance: float, radius: float, match: float, card: str | None = None
+) -> App:
     rules = PhotoPrism(distance, core=5, radius=radius, match=match, percentile=95, margin=0.01)
-    return App(recognizer, "YuNet", distance, usual, rules, Preview(720, 83))
+    return App(recognizer, "YuNet", distance, usual, rules, Preview(720, 83), card=card)
 
 
 APPS: Mapping[str, App] = {
     "immich": App("buffalo_l", "SCRFD-10G", _cosine(0.5), _ARCFACE, Immich(_cosine(0.5), 3), Preview(1440, 80)),
-    "photoprism-2024": App("FaceNet", "Pigo", 0.64, _FACENET, PhotoPrism(0.64, 4, 0.35, 0.46), Preview(1280, 83)),
+    "photoprism-2024": App(
+        "FaceNet", "Pigo", 0.64, _FACENET, PhotoPrism(0.64, 4, 0.35, 0.46), Preview(1280, 83), card="facenet"
+    ),
     "photoprism-2026-sface": _photoprism_2026("SFace", _SFACE, 0.78, 0.60, 0.35),
-    "photoprism-2026-facenet": _photoprism_2026("FaceNet", _FACENET, 0.64, 0.42, 0.40),
+    "photoprism-2026-facenet": _photoprism_2026("FaceNet", _FACENET, 0.64, 0.42, 0.40, "facenet"),
     "photoprism-2026-auraface": _photoprism_2026("AuraFace", _ARCFACE, 0.98, 0.76, 0.35),
     "photoprism-2026-arcface": _photoprism_2026("buffalo_l", _ARCFACE, 1.07, 0.67, 0.55),
     "photoprism-2026-mobilefacenet": _photoprism_2026("buffalo_s", _ARCFACE, 1.03, 0.64, 0.49),
     # compares no two faces: its threshold is the longest edge within a cluster that later versions allow
     "nextcloud": App("face-api", "face-api", 0.5, 0.6, HDBSCAN(4, 6), Preview(1024, 80), normalized=False),
-    "face_recognition": App("dlib", "dlib HOG", 0.6, 0.6, normalized=False),
+    "face_recognition": App("dlib", "dlib HOG", 0.6, 0.6, normalized=False, card="dlib"),
     "deepface-default": App("VGG-Face", "OpenCV Haar", _VGG, _VGG),
     "opencv-sface": App("SFace", "YuNet", _SFACE, _SFACE),
     # that two photos make a cluster is our reading
