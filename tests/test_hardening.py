@@ -47,6 +47,21 @@ def test_learns_from_clear_and_obfuscated_photos(tmp_path, change):
     assert not torch.equal(weights(done), torch.cat([each.flatten() for each in recognizer().network.parameters()]))
 
 
+def test_an_anchor_keeps_clear_photos_where_they_were(tmp_path):
+    faces, before = crowd(), recognizer()
+
+    def moved(anchor):
+        done = run(tmp_path / str(anchor), replace(COURSE, anchor=anchor), obfuscators=())
+        return (done.recognizer(faces[:]) - before(faces[:])).norm(dim=1).mean()
+
+    assert moved(100.0) < moved(0.0) / 2
+
+
+def test_an_obfuscator_is_named_once(tmp_path):
+    with pytest.raises(SettingError, match="named twice"):
+        run(tmp_path, obfuscators=(BIM, BIM))
+
+
 def test_nobody_held_out_is_learned_from_and_thresholds_come_from_them(tmp_path):
     done = run(tmp_path)
     faces = crowd()

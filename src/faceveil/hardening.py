@@ -59,7 +59,9 @@ class Course:
     `rate` is Adam's, `head` one of `HEADS`. With `fresh`, photos are obfuscated anew in each epoch, against the
     recognizer as it is by then (adversarial training: Madry et al., 2018, https://arxiv.org/abs/1706.06083), else once,
     against the recognizer that there was. With `scratch`, for a network of random weights, its layers are normalized by
-    batch until they have learned. `flip` shows every second photo mirrored (ArcFace's released code).
+    batch until they have learned. `flip` shows every second photo mirrored (ArcFace's released code). `anchor` weighs
+    the squared distance between a photo's direction and the one that its clear version had before: with it, less of
+    what the recognizer knew is lost (0 in the paper).
     The share `held_out` of the people, at least two, is not learned from: thresholds are measured on them.
     """
 
@@ -70,6 +72,7 @@ class Course:
     fresh: bool = False
     scratch: bool = False
     flip: bool = False
+    anchor: float = 0.0
     held_out: float = 0.1
     seed: int = 0
 
@@ -122,17 +125,21 @@ def harden(
 
     Raises `SettingError` for fewer than two people to learn from or to hold out, and for a folder of another run.
     """
+    if len({obfuscator.name for obfuscator in obfuscators}) < len(obfuscators):
+        raise SettingError("an obfuscator is named twice; name each once")
     learned, judged = _divide(faces, course)
     torch.manual_seed(course.seed)
     head = HEADS[course.head](recognizer.card.embedding.size, len(np.unique(faces.labels[learned])))
     network = deepcopy(recognizer.network)
     pupil = Recognizer(recognizer.card, normalize(network) if course.scratch else network)
+    before = _features(pupil, faces, learned)
     if not course.scratch:
-        head.enroll(_features(pupil, faces, learned), torch.from_numpy(_classes(faces, learned)))
-    classifier = _Classifier(pupil, head, course.scratch).requires_grad_(True)
+        head.enroll(before, torch.from_numpy(_classes(faces, learned)))
+    classifier = _Classifier(pupil, head, course).requires_grad_(True)
     surrogates = tuple(surrogates) or (recognizer,)
     made = {} if course.fresh else _obfuscate(faces, learned, obfuscators, surrogates, folder, track)
-    lesson = _Lesson(faces, learned, head.together, pupil, obfuscators, surrogates[1:], made, course.flip)
+    anchors = F.normalize(before)
+    lesson = _Lesson(faces, learned, head.together, pupil, anchors, obfuscators, surrogates[1:], made, course.flip)
     told = {key: value for key, value in asdict(course).items() if key not in ("epochs", "batch", "seed")}
     history = train(
         {"classifier": Learner(classifier, torch.optim.Adam(classifier.parameters(), course.rate))},
@@ -166,6 +173,7 @@ class _Lesson:
     learned: Rows
     together: int
     pupil: Recognizer
+    anchors: Embeddings
     obfuscators: Sequence[Obfuscator]
     beside: Sequence[Recognizer]
     made: Mapping[str, Levels]
@@ -185,12 +193,12 @@ class _Lesson:
 
     def __call__(self, shop: Workshop, chosen: Rows) -> dict[str, Tensor]:
         places = self.groups[chosen].ravel()
-        wanted = torch.from_numpy(self.classes[places]).to(shop.device)
+        wanted = torch.from_numpy(self.classes[places]).to(shop.device), self.anchors[places].to(shop.device)
         mirrored = torch.rand(len(places), generator=shop.generator) < 0.5 * self.flip
         losses = {}
         for version, images in self._versions(shop, places):
             shown = torch.where(mirrored.to(shop.device)[:, None, None, None], images.flip(3), images)
-            loss = shop.modules["classifier"](shown, wanted)
+            loss = shop.modules["classifier"](shown, *wanted)
             shop.descend("classifier", loss)
             losses[version] = loss
         return losses
@@ -217,19 +225,20 @@ class _Lesson:
 
 
 class _Classifier(nn.Module):
-    """A recognizer and its head: images and classes to a mean loss."""
+    """A recognizer and its head: images, their classes, and the directions of their features before, to a mean loss."""
 
-    def __init__(self, recognizer: Recognizer, head: TrainingHead, normalizing: bool) -> None:
+    def __init__(self, recognizer: Recognizer, head: TrainingHead, course: Course) -> None:
         super().__init__()
-        self.recognizer, self.head, self.normalizing = recognizer, head, normalizing
+        self.recognizer, self.head, self.course = recognizer, head, course
 
-    def forward(self, images: Images, classes: Classes) -> Tensor:
-        losses: Tensor = self.head(self.recognizer.features(images), classes)
-        return losses.mean()
+    def forward(self, images: Images, classes: Classes, anchors: Embeddings) -> Tensor:
+        features = self.recognizer.features(images)
+        losses: Tensor = self.head(features, classes)
+        return (losses + self.course.anchor * (F.normalize(features) - anchors).square().sum(1)).mean()
 
     def train(self, mode: bool = True) -> "_Classifier":
         super().train(mode)
-        self.recognizer.train(mode and self.normalizing)
+        self.recognizer.train(mode and self.course.scratch)
         return self
 
 

@@ -41,6 +41,9 @@ def harden_(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Cloak anew in each epoch, against what was learned so far; slow.")
     ] = False,
+    anchor: Annotated[
+        float, typer.Option(help="Keep to what the recognizer knew of clear photos, by so much (such as 10).")
+    ] = VOS.anchor,
     surrogate: Annotated[
         list[str] | None,
         typer.Option(
@@ -65,7 +68,7 @@ def harden_(
     Example: faceveil harden mobilefacenet-foamliu --data ~/facescrub --obfuscator advfaces
     """
     base = cards.read(recognizer)
-    course = Course(epochs, batch, rate, head, fresh, held_out=held_out, seed=seed)
+    course = Course(epochs, batch, rate, head, fresh, anchor=anchor, held_out=held_out, seed=seed)
     start = Recognizer(base, store.network(base))
     beside = [recognizers.load(each) for each in surrogate or []]
     methods = [Obfuscator(each) for each in obfuscator]
