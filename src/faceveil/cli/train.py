@@ -161,6 +161,7 @@ def advfaces(
     without: Without = None,
     width: Annotated[int, typer.Option(min=2, help="Channels at full size; a quarter of the most.")] = 64,
     gan: Annotated[str, typer.Option(help="least-squares or non-saturating.")] = "least-squares",
+    identity: Annotated[float, typer.Option(help="The weight of being unlike, where the norm's weight is 1.")] = 10.0,
     norm: Annotated[float, typer.Option(help="The L2 norm, of 160 x 160 pixels in [0, 1], that costs nothing.")] = 3.0,
     epochs: Annotated[int, typer.Option(min=1, help="How often each photo is seen.")] = 10,
     batch: Annotated[int, typer.Option(min=2, help="Photos that are learned from together.")] = 32,
@@ -179,7 +180,9 @@ def advfaces(
 
     start = time.perf_counter()
     faces, chosen, told = _faces(data, photos, without)
-    learning = Learning(width=width, gan=gan, norm=norm, rate=rate, epochs=epochs, batch=batch, seed=seed)
+    learning = Learning(
+        width=width, gan=gan, identity=identity, norm=norm, rate=rate, epochs=epochs, batch=batch, seed=seed
+    )
     read = Examples(len(chosen), lambda rows: faces[chosen[rows]])
     generator, history = learn(read, _load(server, device), output, learning, Engine(device, precision), _watch)
     recipe = told | _recipe(server, len(chosen), history, start)
@@ -193,11 +196,11 @@ def latent(
     output: Output,
     photos: Photos = 50,
     without: Without = None,
-    width: Annotated[int, typer.Option(min=1, help="Channels of the first stage; an eighth of the latents'.")] = 32,
+    width: Annotated[int, typer.Option(min=1, help="Channels of the first stage; a quarter of the latents'.")] = 32,
     dssim: Annotated[float, typer.Option(help="How much a face may change, as structural dissimilarity.")] = 0.03,
     epochs: Annotated[int, typer.Option(min=1, help="How often each photo is seen.")] = 10,
     batch: Annotated[int, typer.Option(min=1, help="Photos that are learned from together.")] = 32,
-    rate: Annotated[float, typer.Option(help="The learning rate.")] = 1e-3,
+    rate: Annotated[float, typer.Option(help="The learning rate.")] = 2e-3,
     precision: Precision = "32-true",
     device: Device = "auto",
     seed: Seed = 0,

@@ -6,10 +6,12 @@ from functools import partial
 from typing import Any
 
 from faceveil.errors import SettingError
+from faceveil.methods.advfaces import AdvFaces
 from faceveil.methods.base import Method, Personal
 from faceveil.methods.cilloni import Cilloni
 from faceveil.methods.deidentification import Deidentification
 from faceveil.methods.fawkes import Fawkes
+from faceveil.methods.latent import Latent
 from faceveil.methods.lowkey import LowKey
 from faceveil.methods.opom import Opom
 from faceveil.methods.tip_im import TipIm
@@ -25,6 +27,8 @@ METHODS: Mapping[str, Callable[..., Method]] = {
     "fawkes": Fawkes,
     "lowkey": LowKey,
     "opom": Opom,
+    "advfaces": AdvFaces,
+    "latent": Latent,
 }
 
 
@@ -55,9 +59,11 @@ def _fits(value: Any, kind: Any) -> bool:
 
 __all__ = [
     "METHODS",
+    "AdvFaces",
     "Cilloni",
     "Deidentification",
     "Fawkes",
+    "Latent",
     "LowKey",
     "Method",
     "Opom",

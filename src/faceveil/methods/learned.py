@@ -1,0 +1,56 @@
+"""Cloaks that a module makes in one pass, trained beforehand by us or by a user."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from functools import cached_property
+
+from torch import nn
+
+from faceveil import trained
+from faceveil.methods.identities import apart
+from faceveil.methods.scene import Scene
+from faceveil.methods.stencil import Stencil
+from faceveil.objectives.feature import squared
+from faceveil.recognizers import Recognizer
+from faceveil.types import Images, PerImage
+
+
+class Learned(Stencil):
+    """Adds what a module makes of each face: the one that ships under the name `model`, or lies in that file.
+
+    The surrogates make no difference: what was learned is to fool those of the training.
+    """
+
+    model: str
+
+    @property
+    @abstractmethod
+    def kind(self) -> type[nn.Module]:
+        """The module's class."""
+
+    @cached_property
+    def module(self) -> nn.Module:
+        """The module, trained; raises `WeightsError` where there is none."""
+        return trained.read(self.model).build(self.kind)
+
+    def perturbation(self, faces: Scene) -> Images:
+        """What is to be added to the scene's images, the faces aligned."""
+        added: Images = self.module.to(faces.images.device)(faces.images)
+        return added
+
+
+def likeness(clear: Images, cloaked: Images, surrogates: Sequence[Recognizer], template: str) -> PerImage:
+    """How like its cloaked self each aligned face is: 1 is the same, 0 a stranger; the mean over the surrogates.
+
+    On the unit sphere that is the cosine. Elsewhere it is 1 - D^2 with D in units in which strangers have 1.
+    """
+    scene = Scene.cut(clear, template, surrogates)
+    pairs = zip(surrogates, scene.embed(), scene.see(cloaked), strict=True)
+    return scene.combine([1 - squared(after, before) / apart(net) ** 2 for net, before, after in pairs])
+
+
+def start_small(last: nn.Conv2d, share: float) -> nn.Conv2d:
+    """The last layer, with changes of a few levels for a start: larger ones cost so much that none would be learned."""
+    last.weight.data *= share
+    nn.init.zeros_(last.bias)  # type: ignore[arg-type]
+    return last

@@ -1,0 +1,104 @@
+"""AdvFaces and latent-space de-identification, learned on toys."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from attacks.toys import pictures, recognizer
+from faceveil import trained
+from faceveil.errors import SettingError, WeightsError
+from faceveil.faces.region import GRID, Region
+from faceveil.methods import AdvFaces, Latent, advfaces, latent
+from faceveil.methods.learned import likeness
+from faceveil.objectives.dissimilarity import Dissimilarity
+from faceveil.training import Examples
+
+KINDS = {"advfaces": (advfaces.Generator, AdvFaces), "latent": (latent.Autoencoder, Latent)}
+
+
+@pytest.fixture(scope="module")
+def net():
+    return recognizer(size=(48, 48), template="arcface")
+
+
+@pytest.fixture(scope="module")
+def faces():
+    """Smooth pictures, as faces are."""
+    return torch.nn.functional.interpolate(pictures(12, size=12), 48, mode="bilinear")
+
+
+def test_likeness_is_the_cosine_or_as_near_as_strangers_are_far(net, faces):
+    others = faces.roll(1, 0)
+    cosines = torch.nn.functional.cosine_similarity(net(faces), net(others))
+    assert torch.allclose(likeness(faces, others, [net], "arcface"), cosines, atol=1e-5)
+    plain = recognizer(normalized=False, size=(48, 48), template="arcface")
+    away = (plain(faces) - plain(others)).norm(dim=1) / 0.75  # one and a half of the toy's thresholds
+    assert torch.allclose(likeness(faces, others, [plain], "arcface"), 1 - away**2, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_module_starts_with_changes_of_a_few_levels(name, faces):
+    torch.manual_seed(0)
+    with torch.no_grad():
+        added = KINDS[name][0](8)(faces)
+    assert added.shape == faces.shape
+    assert 0.3 < float(255 * added.square().mean().sqrt()) < 40
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_each_face_is_treated_as_if_alone(name, faces):
+    module = KINDS[name][0](4).eval()
+    with torch.no_grad():
+        assert torch.allclose(module(faces)[3:4], module(faces[3:4]), atol=1e-5)
+
+
+def test_both_gan_losses():
+    scores = torch.tensor([0.0, 2.0])
+    assert float(advfaces.least_squares(scores, True)) == pytest.approx(1)
+    assert float(advfaces.least_squares(scores, False)) == pytest.approx(2)
+    clear, cloaked = (float(advfaces.non_saturating(scores, flag)) for flag in (True, False))
+    assert clear == pytest.approx((math.log(2) + math.log(1 + math.exp(-2))) / 2)
+    assert cloaked == pytest.approx((math.log(2) + math.log(1 + math.exp(2))) / 2)
+
+
+@pytest.mark.parametrize("gan", advfaces.GANS)
+def test_advfaces_learns_to_hide(gan, net, faces, tmp_path):
+    """Where likeness counts much; with the paper's weights a few steps lead nowhere."""
+    learning = advfaces.Learning(2, 1, gan, identity=100.0, norm=8.0, rate=2e-3, epochs=8, batch=6)
+    generator, history = advfaces.learn(Examples(12, faces.__getitem__), [net], tmp_path, learning)
+    with torch.no_grad():
+        after = float(likeness(faces, (faces + generator.eval()(faces)).clamp(0, 1), [net], "arcface").mean())
+    assert after < 0.9 * history[0]["cosine"]
+
+
+def test_latent_learns_to_hide_and_keeps_to_its_dissimilarity(net, faces, tmp_path):
+    learning = latent.Learning(width=2, dssim=0.05, rate=5e-3, epochs=12, batch=6)
+    module, history = latent.learn(Examples(12, faces.__getitem__), [net], tmp_path, learning)
+    with torch.no_grad():
+        cloaked = (faces + module.eval()(faces)).clamp(0, 1)
+    assert float(likeness(faces, cloaked, [net], "arcface").mean()) < 0.9 * history[0]["cosine"]
+    assert Dissimilarity(faces, scales=3)(cloaked).mean() < 0.1
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_module_of_ones_own_cloaks_faces_in_photos(name, net, tmp_path):
+    kind, method = KINDS[name]
+    path = tmp_path / "mine.safetensors"
+    torch.manual_seed(0)
+    trained.write(trained.Trained(kind(2).state_dict(), {"width": 2}, {}), path)
+    pixels = np.random.default_rng(0).integers(0, 256, (240, 220, 3), dtype=np.uint8)
+    landmarks = torch.tensor([[[80.0, 90.0], [140.0, 92.0], [110.0, 130.0], [85.0, 165.0], [135.0, 165.0]]])
+    region = Region.around(landmarks, pixels)
+    free, limited = (method((net,), str(path), epsilon)([region]) - region.images for epsilon in (255.0, 1.0))
+    assert free.shape == (1, 3, GRID, GRID)
+    assert 255 * free.abs().max() > 1.5
+    assert 255 * limited.abs().max() == pytest.approx(1, abs=1e-3)
+
+
+def test_says_what_is_wrong(net):
+    with pytest.raises(SettingError, match="gan is 'wasserstein'; it is one of least-squares"):
+        advfaces.Learning(gan="wasserstein")
+    with pytest.raises(WeightsError, match=r"nowhere.safetensors is neither"):
+        AdvFaces((net,), "nowhere.safetensors").aligned(pictures(1, size=48))
