@@ -1,0 +1,90 @@
+"""Whether the cloaked photos of one person match a clear one, and one another (Table 4)."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from faceveil.bench import plots
+from faceveil.bench.apf import PAPER, PROBE
+from faceveil.bench.apf.stages import Stages, noise
+from faceveil.bench.apf.tables import TINY, TWO_CORES
+from faceveil.bench.base import Cell, Experiment, Found, Plan, Settings, Table, percent
+from faceveil.bench.material import Material, People
+from faceveil.protocols.success import matching
+
+AMONG = ("original", "adversarial")
+
+
+def _measure(material: Material, settings: Settings) -> Found:
+    """Each judge's success rates; every person's first photo is enrolled, the others are cloaked away from it."""
+    stages, labels = Stages(material, settings), material.faces.labels
+    first = {label: int(np.flatnonzero(labels == label)[0]) for label in np.unique(labels)}
+    rows = np.array([row for row, label in enumerate(labels) if row != first[label]])
+    enrolled = np.array([first[label] for label in labels[rows]])
+    gradient = stages.gradient((stages.probe,), rows, enrolled, scatter=settings["delta"] == "with")
+    cloud, _ = stages.cloud(enhanced=True)
+    images = stages.add(noise(cloud, gradient), rows)
+    found = {}
+    for judge in material.judges:
+        clear = material.clear_to(judge)
+        cloaked = clear.clone()
+        cloaked[rows] = material.cloaked_to(judge, images, rows)
+        found[judge.name] = asdict(matching(clear, cloaked, labels, judge.threshold))
+    return found
+
+
+def _table(cells: Sequence[Cell]) -> Table:
+    columns = ("data", "probe+servers", "attack", "delta", "matched by", *AMONG, *(f"{name}, paper" for name in AMONG))
+    rows = []
+    for cell in cells:
+        attack, delta = str(cell.settings["attack"]), str(cell.settings["delta"])
+        for judge, rates in cell.found.items():
+            printed = (MATCHING.printed.get((f"{attack}, {delta}", name), "") for name in AMONG)
+            shown = (percent(rates[name]) for name in AMONG)
+            rows.append((cell.data, cell.recognizer, attack, delta, judge, *shown, *printed))
+    return Table(columns, tuple(rows))
+
+
+def _figures(cells: Sequence[Cell]) -> dict[str, Figure]:
+    figures = {}
+    for where in dict.fromkeys((cell.data, cell.recognizer) for cell in cells):
+        own = [cell for cell in cells if (cell.data, cell.recognizer) == where]
+        judge = list(own[0].found)[-1]
+        series = {name: [cell.found[judge][name] for cell in own] for name in AMONG}
+        places = [f"{cell.settings['attack']}, {cell.settings['delta']}" for cell in own]
+        title = (
+            f"Table 4: cloaked photos against a clear one and among themselves; {where[1]} on {where[0]}, by {judge}"
+        )
+        figures[title] = plots.bars(places, series, "attack, and whether with delta", "attack success rate")
+    return figures
+
+
+def _settings(numbers: dict[str, float], attacks: Sequence[str]) -> tuple[Settings, ...]:
+    return tuple({"attack": attack, "delta": delta, **numbers} for attack in attacks for delta in ("without", "with"))
+
+
+MATCHING = Experiment(
+    name="apf-matching",
+    title="APF with the random delta of Eq. 13 and without: attack success rates in percent (Table 4)",
+    paper=PAPER,
+    original="MS-Celeb-1M, 100 people with one enrolled photo and 49 cloaked ones each; ArcFace",
+    printed={
+        ("di2, without", "original"): "90.2",
+        ("di2, without", "adversarial"): "40.6",
+        ("di2, with", "original"): "86.7",
+        ("di2, with", "adversarial"): "96.4",
+        ("m-di2, without", "original"): "98.3",
+        ("m-di2, without", "adversarial"): "27.2",
+        ("m-di2, with", "original"): "98.4",
+        ("m-di2, with", "adversarial"): "94.7",
+    },
+    notes="Original: against the enrolled clear photo; adversarial: cloaked photos of one person among themselves.",
+    recognizers=(f"{PROBE}+facenet",),
+    full=Plan(People(15, 6), _settings(TWO_CORES, ("di2", "m-di2")), People(30, 5)),
+    quick=Plan(People(3, 3), _settings(TINY, ("di2",)), People(3, 3)),
+    measure=_measure,
+    table=_table,
+    figures=_figures,
+)
