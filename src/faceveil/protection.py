@@ -23,6 +23,7 @@ from faceveil.photo.files import one_line
 from faceveil.proof import FaceProof, Sighting, Verdict, embed, landmarks_of, prove
 from faceveil.recognizers import card as cards
 from faceveil.recognizers import store
+from faceveil.recognizers.card import Card
 from faceveil.types import Embeddings, Pixels
 
 TOGETHER = 8  # photos that are cloaked together, unless they have more than
@@ -66,7 +67,7 @@ class Protector:
         self,
         method: str = "veil",
         epsilon: float | None = None,
-        surrogates: Sequence[str] = ("dlib",),
+        surrogates: Sequence[str] | None = None,
         judges: Sequence[str] | None = None,
         targets: Sequence[Photo] = (),
         settings: Mapping[str, Any] | None = None,
@@ -76,12 +77,15 @@ class Protector:
     ) -> None:
         """Load what a method of `METHODS` needs; `epsilon` and `settings` are its own, the paper's where not given.
 
-        Cloaks are made against the `surrogates`; the `judges` measure them, too: all recognizers on this machine unless
+        Cloaks are made against the `surrogates`, veil's against all that are `at_hand` and other methods' against dlib
+        unless they are named; the `judges` measure them, too: all recognizers on this machine unless
         they are named. `targets` are photos of people as whom a method may disguise a face.
         """
         self.device = choose(device)
         if judges is None:
-            judges = [name for name in recognizers.names() if store.installed(cards.read(name))]
+            judges = [card.name for card in _here()]
+        if surrogates is None:
+            surrogates = at_hand() if method == "veil" else ("dlib",)
         loaded = {name: recognizers.load(name, self.device) for name in dict.fromkeys([*surrogates, *judges])}
         self.detector = Detector(self.device)
         self.surrogates = tuple(loaded[name] for name in surrogates)
@@ -156,6 +160,20 @@ class Protector:
 
     def _embed(self, pixels: Pixels, faces: Sequence[Face]) -> Embeddings:
         return embed(self.surrogates[0], [Sighting(pixels, landmarks_of(face), True) for face in faces])
+
+
+def at_hand() -> tuple[str, ...]:
+    """The recognizers on this machine, but one that is left to judge: the most accurate that has others of its kind."""
+    here = _here()
+    kinds = [card.architecture for card in here]
+    ours = [card for card in here if kinds.count(card.architecture) > 1]
+    judge = max(ours, key=lambda card: card.measured.get("accuracy", 0.0), default=None)
+    return tuple(card.name for card in here if card is not judge)
+
+
+def _here() -> list[Card]:
+    found = map(cards.read, recognizers.names())
+    return [card for card in found if store.installed(card)]
 
 
 def cloak(method: Method, photos: Sequence[Photo], faces: Sequence[Sequence[Face]]) -> list[Photo]:

@@ -23,7 +23,7 @@ app = typer.Typer()
 
 
 class Strength(StrEnum):
-    """Presets of epsilon: 4, 8 and 12 levels."""
+    """Presets of veil: how much of a face's structure a cloak may cost."""
 
     light = "light"
     balanced = "balanced"
@@ -38,10 +38,10 @@ def protect(
     ] = None,
     strength: Annotated[
         Strength | None,
-        typer.Option(help="How much may change: 4, 8 or 12 levels of 255.", show_default="balanced"),
+        typer.Option(help="veil: how much may be seen, for how much protection.", show_default="balanced"),
     ] = None,
     epsilon: Annotated[
-        float | None, typer.Option(help="The same as a number of levels; overrules --strength.", show_default=False)
+        float | None, typer.Option(help="No pixel changes by more levels of 255.", show_default="the method's own")
     ] = None,
     method: Annotated[
         str, typer.Option(help="veil, or a published method: cilloni, bim, illc, tip-im, fawkes, lowkey, opom.")
@@ -92,7 +92,11 @@ def protect(
         bool, typer.Option("--keep-metadata", help="Keep EXIF and XMP (place, time, camera); thumbnails are made anew.")
     ] = False,
     surrogate: Annotated[
-        list[str] | None, typer.Option(help="Cloak against this recognizer (may be repeated).", show_default="dlib")
+        list[str] | None,
+        typer.Option(
+            help="Cloak against this recognizer (may be repeated).",
+            show_default="veil: all that are here but one that judges; else dlib",
+        ),
     ] = None,
     judge: Annotated[
         list[str] | None,
@@ -126,16 +130,18 @@ def protect(
     from faceveil.protection import Choice, Protector, Writing, protect_files
 
     jobs = plan(photos, output, format)
-    surrogates = surrogate or ["dlib"]
-    preset = STRENGTHS[strength] if strength else None
+    if strength and method != "veil":
+        raise SettingError(f"--strength is for veil; say --epsilon for {method}")
     settings = _settings(setting or [])
     settings |= {name: value for name, value in {"select": select, "gamma": gamma}.items() if value is not None}
+    if strength:
+        settings["dissimilarity"] = STRENGTHS[strength]
     if server:
-        settings["cloud"] = _cloud(method, server, preset if epsilon is None else epsilon)
+        settings["cloud"] = _cloud(method, server, epsilon)
     protector = Protector(
         method,
-        preset if epsilon is None else epsilon,
-        surrogates,
+        epsilon,
+        surrogate,
         judge,
         [Photo.open(photo, max_pixels) for photo in photos_in(targets)] if targets else (),
         settings,
@@ -164,7 +170,14 @@ def protect(
         fail("stopped; run the same command again to go on")
         raise typer.Exit(130) from None
     if as_json:
-        show_json({"photos": reports, "counts": counts, "surrogates": surrogates, "seed": seed})
+        show_json(
+            {
+                "photos": reports,
+                "counts": counts,
+                "surrogates": [each.name for each in protector.surrogates],
+                "seed": seed,
+            }
+        )
     elif len(jobs) != 1:
         words = "{cloaked} cloaked, {skipped} there already, {faceless} without a face to cloak (not copied)"
         print((words + ", {failed} failed, {recognized} still recognized").format_map(counts))

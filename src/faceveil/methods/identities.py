@@ -46,6 +46,26 @@ def virtual(recognizer: Recognizer, sources: Embeddings, count: int, seeds: Sequ
     return sources[:, None] + apart(recognizer) / math.sqrt(sources.shape[1]) * directions
 
 
+def bent(scene: Scene, sources: Sequence[Own], seed: int, reach: float = 0.1, nodes: int = 5) -> tuple[Own, ...]:
+    """For each surrogate an embedding [n, d] of nobody: the way that a bent mirror leads, as far as strangers are.
+
+    Each image is shifted smoothly, by normal numbers at `nodes` x `nodes` places, of deviation `reach` in halves of its
+    side. All surrogates see the same other face, so the way there is one that other recognizers know, too, unlike a
+    random direction; and each image has its own, so that cloaked photos of one person do not meet.
+    """
+    height, width = scene.images.shape[2:]
+    drawn = [torch.randn(2, nodes, nodes, generator=Generator().manual_seed(each)) for each in scene.seeds(seed)]
+    shift = F.interpolate(reach * torch.stack(drawn), (height, width), mode="bicubic", align_corners=True)
+    here = F.affine_grid(torch.eye(2, 3).expand(len(drawn), 2, 3), [len(drawn), 3, height, width], align_corners=True)
+    there = (here + shift.permute(0, 2, 3, 1)).to(scene.images)
+    mirrored = F.grid_sample(scene.images, there, padding_mode="border", align_corners=True)
+    targets = []
+    for recognizer, source, seen in zip(scene.surrogates, sources, scene.embed(mirrored), strict=True):
+        target = source + apart(recognizer) * F.normalize(seen - source)
+        targets.append(F.normalize(target) if recognizer.card.embedding.normalized else target)
+    return tuple(targets)
+
+
 def apart(recognizer: Recognizer) -> float:
     """About how far apart strangers lie: at right angles on the unit sphere, else one and a half thresholds."""
     return math.sqrt(2) if recognizer.card.embedding.normalized else 1.5 * recognizer.threshold

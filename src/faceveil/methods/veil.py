@@ -1,9 +1,11 @@
 """veil, our default: away from the person, with everything that a shared file suffers inside the loop.
 
-Iterative dodging with momentum (MI-FGSM) inside an L-infinity budget that fades out around the face. A cloak changes
-brightness only: colors show more than they protect. Each step sees the face through a random alignment, as detectors
-differ, and as the 8-bit file, as a JPEG of it, or at half its size. A face is done when it is farther from the person
-than `margin` times every surrogate's threshold, after JPEG 75.
+Iterative gradient steps with momentum (MI-FGSM) inside a budget for each pixel: more where a face is busy than on
+smooth skin, nothing around the face, and so much in all that its structure stays (see `allowance`). A cloak leads away
+from the person and toward somebody else, in another direction for each photo (see `bent`), so that a person's cloaked
+photos do not match each other. It changes brightness only: colors show more than they protect. Each step sees the face
+through a random alignment, as detectors differ, and as the 8-bit file, as a JPEG of it, or at half its size. A face is
+done when it is farther from the person than `margin` times every surrogate's threshold, after JPEG 75.
 """
 
 from dataclasses import dataclass
@@ -14,50 +16,62 @@ from torch import Tensor
 from faceveil.attacks.budget import Linf
 from faceveil.attacks.gradient import GradientAttack, Stop
 from faceveil.attacks.transforms import Colorless, Momentum
+from faceveil.errors import SettingError
 from faceveil.methods.base import Method
+from faceveil.methods.identities import bent
 from faceveil.methods.scene import Scene
-from faceveil.objectives.base import Largest
-from faceveil.objectives.feature import Dodging
+from faceveil.metrics.masking import allowance
+from faceveil.objectives.base import Largest, Objective
+from faceveil.objectives.feature import Dodging, RelativeIdentification
 from faceveil.objectives.views import JPEG, Halving, OneOf, Rounding
 from faceveil.recognizers import Recognizer
 from faceveil.types import Images
 
-STRENGTHS = {"light": 4.0, "balanced": 8.0, "strong": 12.0}  # epsilon, 8-bit levels
+STRENGTHS = {"light": 0.07, "balanced": 0.12, "strong": 0.18}  # the dissimilarity that each allows
 
 
 @dataclass(frozen=True)
 class Veil(Method):
-    """Cloaks against the surrogates inside `epsilon` 8-bit levels, `batch` faces at a time.
+    """Cloaks against the surrogates that cost a face `dissimilarity` of its structure, `batch` faces at a time.
 
-    `step_size` is in levels, `decay` the momentum's, `jitter` the alignment's (see `Alignment`).
+    No pixel changes by more than `epsilon` 8-bit levels. `stride` is a step's length as a share of what a pixel may
+    change, `decay` the momentum's, `jitter` the alignment's (see `Alignment`).
     """
 
     surrogates: tuple[Recognizer, ...]
-    epsilon: float = STRENGTHS["balanced"]
-    steps: int = 50
-    step_size: float = 1.0
+    dissimilarity: float = STRENGTHS["balanced"]
+    epsilon: float = 16.0
+    steps: int = 25
+    stride: float = 0.125
     decay: float = 0.5
-    jitter: tuple[float, float, float] = (0.03, 0.03, 0.02)
+    jitter: tuple[float, float, float] = (0.06, 0.06, 0.04)
     margin: float = 2.0
     batch: int = 16
     seed: int = 0
 
     def __post_init__(self) -> None:
         Linf(self.epsilon)  # raises `SettingError` for a budget that makes no sense
+        if not 0 < self.dissimilarity < 1:
+            raise SettingError(f"dissimilarity is {self.dissimilarity:g}; it is a share, more than 0 and less than 1")
 
     def cloak(self, scene: Scene) -> Images:
         sources = scene.embed()
-        windows = None if scene.share is None else _windows(scene.share)
-        suffered = OneOf((JPEG(60, 95, windows), Halving(), Rounding(), Rounding()))
+        others = bent(scene, sources, self.seed)
+        share = torch.ones_like(scene.images[:, :1]) if scene.share is None else scene.share
+        windows = _windows(share)
 
-        def away(i: int, guide: Recognizer) -> Dodging:
+        def elsewhere(i: int, guide: Recognizer) -> Objective:
+            return guide.threshold**-2 * RelativeIdentification(guide, sources[i], others[i][:, None])
+
+        def away(i: int, guide: Recognizer) -> Objective:
             return Dodging(guide, sources[i])
 
-        objective = scene.mean(away).through(suffered)
+        objective = scene.mean(elsewhere).through(OneOf((JPEG(60, 95, windows), Halving(), Rounding(), Rounding())))
         stop = Stop(Largest(scene.each(away)).through(JPEG(75, 75, windows)), -self.margin, every=10)
-        budget = Linf(self.epsilon, scene.share)
+        levels = allowance(scene.images, share, self.dissimilarity, self.epsilon)
+        budget, step = Linf(self.epsilon, levels / self.epsilon), self.stride * self.epsilon / 255
         walk = (Colorless(), Momentum(self.decay))
-        attack = GradientAttack(budget, self.steps, self.step_size / 255, walk, random_start=True, seed=self.seed)
+        attack = GradientAttack(budget, self.steps, step, walk, random_start=True, seed=self.seed)
         return attack(scene.images, objective, stop)
 
 
