@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from faceveil.bench.apf.leak import LEAK
 from faceveil.bench.base import Cell, Experiment, Plan, Table
 from faceveil.bench.cilloni.breadth import BREADTH
 from faceveil.bench.cilloni.clustering import CLUSTERING
@@ -9,6 +10,7 @@ from faceveil.bench.cilloni.identification import IDENTIFICATION
 from faceveil.bench.cilloni.strategies import STRATEGIES
 from faceveil.bench.cilloni.verification import VERIFICATION
 from faceveil.bench.ghafourian import GHAFOURIAN
+from faceveil.bench.held_out import FRONTIER, HELD_OUT
 from faceveil.bench.report import write
 from faceveil.bench.running import Run, run
 from faceveil.bench.tip_im.black_box import BLACK_BOX
@@ -27,6 +29,9 @@ EXPERIMENTS: Mapping[str, Experiment] = {
         BLACK_BOX,
         NATURALNESS,
         HARDENING,
+        HELD_OUT,
+        FRONTIER,
+        LEAK,
     )
 }
 

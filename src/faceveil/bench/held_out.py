@@ -1,0 +1,369 @@
+"""Does a cloak work against a recognizer that it was not made against? (Ours.)
+
+Whole photos are cloaked as `protect` does it, against all recognizers but one, or but one architecture; those that were
+left out judge the file's bytes after what a website does, beside the person's other photos as they are.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from io import BytesIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int64
+from matplotlib.figure import Figure
+from numpy import ndarray
+from PIL import Image
+
+from faceveil import metrics
+from faceveil.attacks.budget import Linf
+from faceveil.attacks.gradient import m_di2
+from faceveil.bench import plots
+from faceveil.bench.base import Cell, Experiment, Found, Plan, Settings, Table, number
+from faceveil.bench.material import Material, Part, People
+from faceveil.datasets import Dataset
+from faceveil.datasets.preparation import subject
+from faceveil.errors import SettingError
+from faceveil.faces.detect import Detector, Face
+from faceveil.methods import Method, build
+from faceveil.methods.scene import Scene
+from faceveil.methods.veil import STRENGTHS
+from faceveil.objectives.feature import Dodging, distance
+from faceveil.photo import Photo
+from faceveil.proof import Sighting, embed, find_again
+from faceveil.protection import cloak
+from faceveil.protocols.quality import Summary
+from faceveil.protocols.rank import nearest
+from faceveil.protocols.robustness import treatment
+from faceveil.recognizers import Recognizer
+from faceveil.types import Embeddings, Images, Pixels
+
+ZOO: Mapping[str, tuple[str, ...]] = {  # the recognizers of each architecture whose weights can be had at once
+    "dlib": ("dlib",),
+    "facenet": ("facenet",),
+    "mobilefacenet": ("mobilefacenet-espdl", "mobilefacenet-foamliu", "mobilefacenet-xiaoccer", "mobilefacenet-y1"),
+    "mobilenetv1": ("mobilenetv1-vggface2",),
+}
+ALL = tuple(name for names in ZOO.values() for name in names)
+TREATMENTS = {"JPEG 75": ("JPEG 75",), "3/4 of the size, JPEG 75": ("size 0.75", "JPEG 75")}
+FALSE_MATCHES = "far_1e-3"
+MARGIN = 0.25  # of a face's width: what is looked at around it
+TOGETHER = 8  # photos
+TWICE = 50  # people of whom two photos are cloaked
+
+
+def besides(*left_out: str) -> str:
+    """All recognizers but these, attacked together."""
+    return "+".join(name for name in ALL if name not in left_out)
+
+
+@dataclass(frozen=True)
+class MDi2(Method):
+    """M-DI2-FGSM away from the person, with APF's settings (Zhang et al., 2020, section 4.1): a peer."""
+
+    surrogates: tuple[Recognizer, ...]
+    epsilon: float = 8.0
+    batch: int = 16
+    seed: int = 0
+
+    def cloak(self, scene: Scene) -> Images:
+        sources = scene.embed()
+        objective = scene.mean(lambda i, guide: Dodging(guide, sources[i]))
+        return m_di2(Linf(self.epsilon, scene.share), seed=self.seed)(scene.images, objective)
+
+
+def method(surrogates: tuple[Recognizer, ...], settings: Settings, seed: int) -> Method:
+    """The method of a cell: veil at a strength, or a published one at an epsilon."""
+    name = str(settings["method"])
+    if name == "m-di2":
+        return MDi2(surrogates, float(settings["epsilon"]), seed=seed)
+    own: dict[str, object] = {key: settings[key] for key in ("epsilon",) if key in settings}
+    if "strength" in settings:
+        own["dissimilarity"] = STRENGTHS[str(settings["strength"])]
+    return build(name, surrogates, {**own, "seed": seed})
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A photo of somebody, the subject's face in it, and its cloaked file, read again."""
+
+    clear: Pixels
+    face: Face
+    shared: Pixels
+
+
+def _measure(material: Material, settings: Settings) -> Found:
+    first, second = _probes(material, int(settings["probes"]))
+    detector = Detector(material.recognizer.scale.device)
+    cloaker = method(material.surrogates, settings, material.seed)
+    start = perf_counter()
+    seen = _cloaked(material, first, detector, cloaker)
+    seconds = (perf_counter() - start) / len(first)
+    judged = {name: _judged(material, first, seen, detector, steps) for name, steps in TREATMENTS.items()}
+    others = _cloaked(material, second[:TWICE], detector, cloaker)
+    for name, steps in TREATMENTS.items():
+        again = _sightings(detector, seen[:TWICE], steps), _sightings(detector, others, steps)
+        for judge in material.judges:
+            apart = distance(*(embed(judge, some) for some in again)) >= judge.card.thresholds[FALSE_MATCHES]
+            judged[name][judge.name]["twice"] = float(apart.float().mean())
+    return {
+        "probes": [material.faces.names[i] for i in first],
+        "seconds": seconds,
+        "quality": _quality(seen),
+        "judged": judged,
+    }
+
+
+def _cloaked(material: Material, photos: Int64[ndarray, " n"], detector: Detector, cloaker: Method) -> list[Seen]:
+    """Photos as they were and as they would be shared: found, cloaked, encoded and read again."""
+    seen: list[Seen] = []
+    for start in range(0, len(photos), TOGETHER):
+        clear = [Photo.open(BytesIO(material.samples[i].read())) for i in photos[start : start + TOGETHER]]
+        faces = [subject(detector([photo.pixels])[0], photo.width, photo.height) for photo in clear]
+        for photo, face, shared in zip(clear, faces, cloak(cloaker, clear, [[face] for face in faces]), strict=True):
+            seen.append(Seen(photo.pixels, face, Photo.open(BytesIO(shared.encode())).pixels))
+    return seen
+
+
+def _probes(material: Material, most: int) -> tuple[Int64[ndarray, " n"], Int64[ndarray, " n"]]:
+    """Two photos each of so many people, drawn by chance; of all who have two where there are fewer."""
+    labels = material.faces.labels
+    people, counts = np.unique(labels[labels >= 0], return_counts=True)
+    drawn = np.random.default_rng(material.seed).permutation(people[counts > 1])[:most]
+    if not len(drawn):
+        raise SettingError("nobody has two photos; give a data set with several of each person")
+    first, second = np.array([np.flatnonzero(labels == person)[:2] for person in np.sort(drawn)]).T
+    return first, second
+
+
+def _sightings(
+    detector: Detector, seen: Sequence[Seen], steps: Sequence[str], *, cloaked: bool = True
+) -> list[Sighting]:
+    """The faces found again in the files, or in the photos as they were, after what a website does."""
+    sightings = []
+    for each in seen:
+        pixels = each.shared if cloaked else each.clear
+        for step in steps:
+            pixels = treatment(step)(pixels)
+        sightings += find_again(detector, [pixels], each.clear, [each.face])
+    return sightings
+
+
+def _judged(
+    material: Material, probes: Int64[ndarray, " n"], seen: Sequence[Seen], detector: Detector, steps: Sequence[str]
+) -> dict[str, Found]:
+    """What each judge says of the photos as they were and cloaked, both treated."""
+    before, after = (_sightings(detector, seen, steps, cloaked=cloaked) for cloaked in (False, True))
+    others = np.setdiff1d(np.arange(len(material.faces)), probes)
+    judged: dict[str, Found] = {}
+    for judge in material.judges:
+        clear, cloaked = embed(judge, before), embed(judge, after)
+        said = distance(cloaked, material.clear_to(judge)[probes]) >= judge.threshold  # what a user is told
+        judged[judge.name] = {
+            "clear": _missed(material, judge, probes, others, clear),
+            "cloaked": _missed(material, judge, probes, others, cloaked),
+            "said": said.tolist(),
+        }
+    return judged
+
+
+def _missed(
+    material: Material, judge: Recognizer, probes: Int64[ndarray, " n"], others: Int64[ndarray, " m"], seen: Embeddings
+) -> Found:
+    """By photo, the pairs with the person's others that do not match; and how often the nearest is not theirs."""
+    known, labels = material.clear_to(judge)[others], material.faces.labels[others]
+    apart = (torch.cdist(seen, known) >= judge.card.thresholds[FALSE_MATCHES]).numpy()
+    own = labels == material.faces.labels[probes][:, None]
+    top = labels[nearest(seen, known, 1).rows[:, 0]]
+    return {
+        "missed": (apart & own).sum(1).tolist(),
+        "pairs": own.sum(1).tolist(),
+        "rank": float((top != material.faces.labels[probes]).mean()),
+    }
+
+
+def _quality(seen: Sequence[Seen]) -> Found:
+    """How visible the cloaks are on the files, on each face and a margin around it."""
+    pairs = [(each.clear[place], each.shared[place]) for each in seen for place in [_around(each.face, each.clear)]]
+    measures: dict[str, Callable[[Pixels, Pixels], float]] = {
+        "SSIMULACRA2": ssimulacra2,
+        "SSIM": metrics.ssim,
+        "PSNR": metrics.psnr,
+        "largest change": metrics.largest_change,
+    }
+    return {name: asdict(Summary.of(np.array([act(*pair) for pair in pairs]))) for name, act in measures.items()}
+
+
+def _around(face: Face, pixels: Pixels) -> tuple[slice, slice]:
+    left, top, right, bottom = face.box
+    more = MARGIN * (right - left)
+    rows = slice(int(max(top - more, 0)), int(min(bottom + more, pixels.shape[0])))
+    return rows, slice(int(max(left - more, 0)), int(min(right + more, pixels.shape[1])))
+
+
+def ssimulacra2(pixels: Pixels, others: Pixels) -> float:
+    """SSIMULACRA2 of the package of that name: 100 is identical, 90 visually lossless.
+
+    Raises `SettingError` where it is not installed.
+    """
+    try:
+        from ssimulacra2 import compute_ssimulacra2
+    except ImportError:
+        raise SettingError('ssimulacra2 is not installed; pip install "faceveil[ssimulacra2]"') from None
+    with TemporaryDirectory() as folder:
+        paths = [str(Path(folder) / name) for name in ("clear.png", "cloaked.png")]
+        for path, picture in zip(paths, (pixels, others), strict=True):
+            Image.fromarray(np.ascontiguousarray(picture)).save(path)
+        return float(compute_ssimulacra2(*paths))
+
+
+def _shares(judged: Found) -> tuple[float, float]:
+    """The shares of pairs, and of photos, that are not matched."""
+    missed, pairs = np.array(judged["missed"]), np.array(judged["pairs"])
+    return float(missed.sum() / pairs.sum()), float((missed == pairs).mean())
+
+
+def _table(cells: Sequence[Cell]) -> Table:
+    columns = (
+        *("data", "cloak", "against", "judge", "pairs not matched, clear", "cloaked", "after a resize", "photos"),
+        *("Rank-1-UT", "two cloaked ones", "called safe", "and safe from others"),
+        *("SSIMULACRA2", "SSIM", "PSNR", "largest change", "s a face"),
+    )
+    return Table(columns, tuple(row for cell in cells for row in _rows(cell)))
+
+
+def _rows(cell: Cell) -> list[tuple[str, ...]]:
+    """A row for each judge that the cloaks were not made against, and one of their means."""
+    seen = [number(cell.found["quality"][name]["mean"], digits) for name, digits in _DIGITS.items()]
+    shares = {name: _row(cell, name) for name in _strangers(cell)}
+    if len(shares) > 1:
+        shares["mean"] = tuple(np.nanmean(list(shares.values()), 0).tolist())
+    return [
+        (
+            *(cell.data, _cloak(cell), against(cell), name),
+            *("" if np.isnan(share) else f"{100 * share:.0f} %" for share in own),
+            *seen,
+            f"{cell.found['seconds']:.1f}",
+        )
+        for name, own in shares.items()
+    ]
+
+
+_DIGITS = {"SSIMULACRA2": 1, "SSIM": 3, "PSNR": 1, "largest change": 0}
+
+
+def _row(cell: Cell, judge: str) -> tuple[float, ...]:
+    """A judge's shares, in the table's order; not a number where there is no other judge."""
+    plain, resized = (cell.found["judged"][name][judge] for name in TREATMENTS)
+    pairs, photos = _shares(plain["cloaked"])
+    called = np.array(plain["said"])
+    safe = [_safe(cell, name)[called].mean() for name in _strangers(cell) if name != judge and called.any()]
+    return (
+        *(_shares(plain["clear"])[0], pairs, _shares(resized["cloaked"])[0], photos, plain["cloaked"]["rank"]),
+        *(plain["twice"], float(called.mean()), float(np.mean(safe)) if safe else np.nan),
+    )
+
+
+def _safe(cell: Cell, judge: str) -> Bool[ndarray, " n"]:
+    """The photos that a judge matches with no other."""
+    found = cell.found["judged"]["JPEG 75"][judge]["cloaked"]
+    safe: Bool[ndarray, " n"] = np.equal(found["missed"], found["pairs"])
+    return safe
+
+
+def _strangers(cell: Cell) -> list[str]:
+    """The judges that the cloaks were not made against, all where there is none."""
+    judges = list(cell.found["judged"]["JPEG 75"])
+    return [name for name in judges if name not in cell.recognizer.split("+")] or judges
+
+
+def _cloak(cell: Cell) -> str:
+    return " ".join(str(value) for key, value in cell.settings.items() if key != "probes")
+
+
+def against(cell: Cell) -> str:
+    """The recognizers that cloaks were made against, in few words."""
+    names = cell.recognizer.split("+")
+    left = [name for name in ALL if name not in names]
+    for architecture, members in ZOO.items():
+        if set(left) == set(members):
+            return f"all but {architecture}" if len(members) > 1 else f"all but {left[0]}"
+    return f"all but {left[0]}" if len(left) == 1 else " + ".join(names)
+
+
+def _figures(cells: Sequence[Cell]) -> dict[str, Figure]:
+    """The frontier: for each method, protection against visibility, from its weakest setting to its strongest."""
+    lines: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for cell in cells:
+        shares = [_row(cell, judge)[1] for judge in _strangers(cell)]
+        point = cell.found["quality"]["SSIMULACRA2"]["mean"], 100 * float(np.mean(shares))
+        line = lines.setdefault(f"{against(cell)}, {cell.data}", {}).setdefault(str(cell.settings["method"]), [])
+        line.append(point)
+    panels = {where: {name: _line(points) for name, points in own.items()} for where, own in lines.items()}
+    caption = "Protection against visibility, after JPEG 75; cloaks were not made against those who judge"
+    return {caption: plots.lines_in_panels(panels, "SSIMULACRA2 (100: identical)", "pairs not matched, %", top=100.0)}
+
+
+def _line(points: Sequence[tuple[float, float]]) -> plots.Points:
+    across, up = zip(*sorted(points), strict=True)
+    return across, up
+
+
+def _everybody(dataset: Dataset, seed: int) -> Part:
+    """All photos: those that are not cloaked are the gallery."""
+    if dataset.aligned:
+        raise SettingError(f"{dataset.path} holds aligned faces; whole photos are cloaked here, those of LFW, say")
+    return Part(dataset.path, tuple(dataset))
+
+
+def _at(probes: int, *cloaks: Settings) -> tuple[Settings, ...]:
+    return tuple({**cloak, "probes": probes} for cloak in cloaks)
+
+
+_PRESETS: tuple[Settings, ...] = tuple({"method": "veil", "strength": strength} for strength in STRENGTHS)
+_PEERS: tuple[Settings, ...] = tuple(
+    {"method": name, "epsilon": epsilon} for name in ("tip-im", "m-di2", "bim") for epsilon in (4.0, 8.0, 12.0)
+)
+
+HELD_OUT = Experiment(
+    name="held-out",
+    title="Cloaks judged by recognizers that they were not made against",
+    paper="ours",
+    original="LFW, 200 people with several photos",
+    printed={},
+    notes=(
+        "A pair is a cloaked photo and another clear photo of the person; it does not match where their distance is "
+        "at least the judge's threshold for one false match in 1,000. Of photos, those count that match none of the "
+        "person's others. Rank-1-UT: the nearest of all other photos shows somebody else. Two cloaked ones: pairs "
+        "of two cloaked photos that do not match. Called safe: not recognized beside the photo itself, at the "
+        "recognizer's own threshold, as `protect` says it of a recognizer that was held out; and safe from others: "
+        "of these, the share that matches no photo of the person in the other judges' eyes. Visibility is that of "
+        "the written file, on the face and a quarter of its width around it."
+    ),
+    recognizers=(*map(besides, ALL), besides(*ZOO["mobilefacenet"]), "dlib"),
+    full=Plan(_everybody, _at(200, *_PRESETS)),
+    quick=Plan(People(6, 2, 2), _at(6, _PRESETS[1])),
+    measure=_measure,
+    table=_table,
+    figures=_figures,
+    judges=ALL,
+)
+
+FRONTIER = Experiment(
+    name="held-out-frontier",
+    title="Protection against visibility, beside published methods",
+    paper="ours",
+    original=HELD_OUT.original,
+    printed={},
+    notes=HELD_OUT.notes,
+    recognizers=(besides("facenet"), besides(*ZOO["mobilefacenet"])),
+    full=Plan(_everybody, _at(200, *_PRESETS, *_PEERS)),
+    quick=Plan(People(4, 2, 2), _at(4, _PRESETS[1], _PEERS[4])),
+    measure=_measure,
+    table=_table,
+    figures=_figures,
+    judges=ALL,
+)
