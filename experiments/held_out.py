@@ -1,52 +1,53 @@
-"""What recognizers that a cloak was not made against say of the files that experiments/veil.py left.
+"""`faceveil bench held-out` with fewer people or other cloaks, where 200 people would take too long.
 
-    FACEVEIL_MIRROR=../shared/zoo/files python experiments/held_out.py ../shared/data/lfw out/veil/epsilon-8
+    FACEVEIL_MIRROR=../shared/zoo/files python experiments/held_out.py ../shared/data/lfw out/bench/held-out --probes 60
 
-For each recognizer on this machine: the share of pairs (photo, another clear photo of the person) that it does not
-match at its own threshold for FAR 1e-3, the photo clear and cloaked, both after JPEG 75.
+Cells are those of the experiment: a run that is stopped goes on, and the report is the same.
 """
 
-import sys
+import argparse
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
-import numpy as np
 import torch
-from compiled_dlib import open_rgb
+from rich.progress import track
 
-from faceveil import recognizers
-from faceveil.faces.detect import Detector
-from faceveil.photo import jpeg
-from faceveil.proof import Sighting, embed, landmarks_of
-from faceveil.recognizers import card as cards
-from faceveil.recognizers import store
+from faceveil import bench, datasets, recognizers
+from faceveil.bench import report
+from faceveil.bench.held_out import FRONTIER, HELD_OUT, at
 
 
-def main(lfw: Path, out: Path) -> None:
-    detector = Detector()
-
-    def central(pixels: np.ndarray) -> Sighting:
-        """The face nearest to the photo's center."""
-        middle = np.array(pixels.shape[1::-1]) / 2
-        face = min(detector([pixels])[0], key=lambda face: np.hypot(*(np.add(face.box[:2], face.box[2:]) / 2 - middle)))
-        return Sighting(pixels, landmarks_of(face), True)
-
-    pairs = [line.split("\t") for line in Path(__file__).with_name("people.tsv").read_text().splitlines()]
-    known = [central(open_rgb(lfw / other)) for _, other in pairs]
-    clear = [central(jpeg(open_rgb(lfw / own), 75)) for own, _ in pairs]
-    cloaked = [central(jpeg(open_rgb(out / Path(own).name), 75)) for own, _ in pairs]
-    print("| recognizer | not matched, clear | not matched, cloaked |\n|---|---|---|")
-    for name in recognizers.names():
-        if not store.installed(cards.read(name)):
-            continue
-        recognizer = recognizers.load(name)
-        threshold = recognizer.card.thresholds["far_1e-3"]
-        others = embed(recognizer, known)
-        missed = [
-            float((torch.linalg.vector_norm(embed(recognizer, faces) - others, dim=1) >= threshold).float().mean())
-            for faces in (clear, cloaked)
-        ]
-        print(f"| `{name}` | {100 * missed[0]:.0f} % | {100 * missed[1]:.0f} % |", flush=True)
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--frontier", action="store_true", help="the methods beside each other")
+    parser.add_argument("--probes", type=int, default=60)
+    parser.add_argument("--cloaks", nargs="+", help='"veil light", "bim 8" ...; all unless given')
+    parser.add_argument("--against", nargs="+", help='"dlib", "dlib+facenet" ...; all unless given')
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    experiment = FRONTIER if arguments.frontier else HELD_OUT
+    cloaks = [
+        {"method": name, **({"strength": how} if name == "veil" else {"epsilon": float(how)})}
+        for name, how in map(str.split, arguments.cloaks or ())
+    ]
+    plan = replace(experiment.full, settings=at(arguments.probes, *(cloaks or experiment.full.settings)))
+    groups = [group.split("+") for group in arguments.against or experiment.recognizers]
+    loaded = {name: recognizers.load(name) for name in {*chain(*groups), *experiment.judges}}
+    data = {arguments.data.name: datasets.open(arguments.data)}
+    finished = bench.run(
+        replace(experiment, full=plan),
+        data,
+        [tuple(loaded[name] for name in group) for group in groups],
+        arguments.out,
+        judges=[loaded[name] for name in experiment.judges],
+        track=track,
+    )
+    report.write(finished, arguments.out)
+    print(report.text(finished))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main()

@@ -194,7 +194,7 @@ def _quality(seen: Sequence[Seen]) -> Found:
         "PSNR": metrics.psnr,
         "largest change": metrics.largest_change,
     }
-    return {name: asdict(Summary.of(np.array([act(*pair) for pair in pairs]))) for name, act in measures.items()}
+    return {name: asdict(Summary.of(np.array([float(act(*pair)) for pair in pairs]))) for name, act in measures.items()}
 
 
 def _around(face: Face, pixels: Pixels) -> tuple[slice, slice]:
@@ -240,7 +240,7 @@ def _rows(cell: Cell) -> list[tuple[str, ...]]:
     seen = [number(cell.found["quality"][name]["mean"], digits) for name, digits in _DIGITS.items()]
     shares = {name: _row(cell, name) for name in _strangers(cell)}
     if len(shares) > 1:
-        shares["mean"] = tuple(np.nanmean(list(shares.values()), 0).tolist())
+        shares["mean"] = tuple(_mean(column) for column in zip(*shares.values(), strict=True))
     return [
         (
             *(cell.data, _cloak(cell), against(cell), name),
@@ -265,6 +265,12 @@ def _row(cell: Cell, judge: str) -> tuple[float, ...]:
         *(_shares(plain["clear"])[0], pairs, _shares(resized["cloaked"])[0], photos, plain["cloaked"]["rank"]),
         *(plain["twice"], float(called.mean()), float(np.mean(safe)) if safe else np.nan),
     )
+
+
+def _mean(shares: Sequence[float]) -> float:
+    """The mean of those that are numbers."""
+    known = [share for share in shares if not np.isnan(share)]
+    return float(np.mean(known)) if known else np.nan
 
 
 def _safe(cell: Cell, judge: str) -> Bool[ndarray, " n"]:
@@ -319,7 +325,8 @@ def _everybody(dataset: Dataset, seed: int) -> Part:
     return Part(dataset.path, tuple(dataset))
 
 
-def _at(probes: int, *cloaks: Settings) -> tuple[Settings, ...]:
+def at(probes: int, *cloaks: Settings) -> tuple[Settings, ...]:
+    """Settings with so many people."""
     return tuple({**cloak, "probes": probes} for cloak in cloaks)
 
 
@@ -344,8 +351,8 @@ HELD_OUT = Experiment(
         "the written file, on the face and a quarter of its width around it."
     ),
     recognizers=(*map(besides, ALL), besides(*ZOO["mobilefacenet"]), "dlib"),
-    full=Plan(_everybody, _at(200, *_PRESETS)),
-    quick=Plan(People(6, 2, 2), _at(6, _PRESETS[1])),
+    full=Plan(_everybody, at(200, *_PRESETS)),
+    quick=Plan(People(6, 2, 2), at(6, _PRESETS[1])),
     measure=_measure,
     table=_table,
     figures=_figures,
@@ -360,8 +367,8 @@ FRONTIER = Experiment(
     printed={},
     notes=HELD_OUT.notes,
     recognizers=(besides("facenet"), besides(*ZOO["mobilefacenet"])),
-    full=Plan(_everybody, _at(200, *_PRESETS, *_PEERS)),
-    quick=Plan(People(4, 2, 2), _at(4, _PRESETS[1], _PEERS[4])),
+    full=Plan(_everybody, at(200, *_PRESETS, *_PEERS)),
+    quick=Plan(People(4, 2, 2), at(4, _PRESETS[1], _PEERS[4])),
     measure=_measure,
     table=_table,
     figures=_figures,
