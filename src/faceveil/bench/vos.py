@@ -213,18 +213,17 @@ HARDENING = Experiment(
     ),
     recognizers=("mobilefacenet-foamliu",),
     full=Plan(
-        People(20, 5),
+        People(20, 4),
         (
-            *_settings(ADVFACES, ("advfaces", "latent", "apf"), photos=5),
+            *_settings(ADVFACES, ("advfaces", "latent", "apf"), photos=4),
             *_settings(ADVFACES, ("fawkes", "veil")),
             *_settings(ADVFACES, ("tip-im",), photos=1),
-            *_settings(ADVFACES, ("apf", "veil"), SELF),
-            *_settings(ADVFACES, ("tip-im",), SELF, photos=1),
             *_settings("veil", ("veil", "apf"), anchor=ANCHOR),
             *_settings("veil", ("tip-im",), photos=1, anchor=ANCHOR),
+            *_settings(ADVFACES, ("veil", "apf"), SELF),
             *_settings("veil", ("veil",), SELF, anchor=ANCHOR),
         ),
-        People(30, 12),
+        People(24, 10),
     ),
     quick=Plan(
         People(6, 4),
