@@ -82,10 +82,9 @@ def test_rhp_goes_down_the_columns_of_a_plane(tmp_path):
     """Where all images want the same, each column goes against its weights' sum, whatever varies along it."""
     columns = torch.tensor([1.0, -2, 3, -1, 2, -3, 1, 2, -1, -2, 3, 1])
     weights = columns + 0.5 * torch.randn(1, 3, 12, 12, generator=torch.Generator().manual_seed(0))
-    attack = RHP(rate=1e-2, epochs=10, batch=8)
+    attack = RHP(rate=1e-3, epochs=5, batch=8)
     found = attack.fit(examples(gray(16)), lambda clear: From(weights, clear), tmp_path, CPU).perturbation
-    assert torch.equal(found, found[:, :1].expand(3, 12, 12))
-    assert (found * columns < 0).float().mean() > 0.9
+    assert torch.allclose(found, (-8 / 255 * columns.sign()).expand(3, 12, 12))
 
 
 def test_a_region_norm_is_a_batch_norm_of_each_region():

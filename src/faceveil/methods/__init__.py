@@ -7,6 +7,7 @@ from typing import Any
 
 from faceveil.errors import SettingError
 from faceveil.methods.advfaces import AdvFaces
+from faceveil.methods.apf import Apf
 from faceveil.methods.base import Method, Personal
 from faceveil.methods.cilloni import Cilloni
 from faceveil.methods.deidentification import Deidentification
@@ -15,6 +16,7 @@ from faceveil.methods.latent import Latent
 from faceveil.methods.lowkey import LowKey
 from faceveil.methods.opom import Opom
 from faceveil.methods.tip_im import TipIm
+from faceveil.methods.universal import UniversalMethod
 from faceveil.methods.veil import Veil
 from faceveil.recognizers import Recognizer
 
@@ -29,7 +31,14 @@ METHODS: Mapping[str, Callable[..., Method]] = {
     "opom": Opom,
     "advfaces": AdvFaces,
     "latent": Latent,
+    "apf": Apf,
+    "uap": partial(UniversalMethod, file="uap"),
+    "gap": partial(UniversalMethod, file="gap"),
+    "rhp": partial(UniversalMethod, file="rhp"),
 }
+
+# What a method is to be used with where nothing is said, and it is not dlib's recognizer: APF's probe.
+SURROGATES: Mapping[str, tuple[str, ...]] = {"apf": ("mobilefacenet-foamliu",)}
 
 
 def build(name: str, surrogates: Sequence[Recognizer], settings: Mapping[str, Any] | None = None) -> Method:
@@ -59,7 +68,9 @@ def _fits(value: Any, kind: Any) -> bool:
 
 __all__ = [
     "METHODS",
+    "SURROGATES",
     "AdvFaces",
+    "Apf",
     "Cilloni",
     "Deidentification",
     "Fawkes",
@@ -69,6 +80,7 @@ __all__ = [
     "Opom",
     "Personal",
     "TipIm",
+    "UniversalMethod",
     "Veil",
     "build",
 ]

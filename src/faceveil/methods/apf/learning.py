@@ -143,12 +143,14 @@ class Lesson:
         """Finds the gradients of all pairs, the mean of several recognizers' (Eq. 5), and keeps them in files."""
         starts = range(0, len(self.pairs), BATCH)
         batches = [np.arange(start, min(start + BATCH, len(self.pairs))) for start in starts]
-        todo = [rows for rows in batches if not self._file(nets, rows[0]).is_file()]
+        todo = [rows for rows in batches if not self._file(nets, int(rows[0])).is_file()]
         for rows in self.track(todo, f"gradients of {', '.join(net.name for net in nets)}"):
-            _save(torch.stack([self._gradient(net, rows) for net in nets]).mean(0).half(), self._file(nets, rows[0]))
+            _save(
+                torch.stack([self._gradient(net, rows) for net in nets]).mean(0).half(), self._file(nets, int(rows[0]))
+            )
 
     def _kept(self, nets: Sequence[Recognizer], rows: Indices) -> Images:
-        found = [np.load(self._file(nets, row), mmap_mode="r")[row % BATCH] for row in rows]
+        found = [np.load(self._file(nets, int(row)), mmap_mode="r")[row % BATCH] for row in rows]
         return torch.from_numpy(np.stack(found)).float()
 
     def _file(self, nets: Sequence[Recognizer], row: int) -> Path:

@@ -1,0 +1,185 @@
+"""APF's parts: the device's gradient, the cloud's modules, what crosses between them, and learning, on toys."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from attacks.toys import pictures, recognizer, regions
+from faceveil import trained
+from faceveil.attacks.quantization import Grid
+from faceveil.errors import SettingError
+from faceveil.methods.apf import Apf
+from faceveil.methods.apf.cloud import Cloud, Enhancement, UNet, load
+from faceveil.methods.apf.device import ATTACKS
+from faceveil.methods.apf.learning import Learning, Lesson, pairs
+from faceveil.methods.scene import Scene
+from faceveil.objectives.feature import distance
+from faceveil.training import Engine, Examples
+
+PROBE, SERVER = recognizer(template="arcface"), recognizer(1, template="arcface")
+
+
+def scene(images, *nets):
+    return Scene.cut(images, "arcface", nets or (PROBE,))
+
+
+def test_fgsm_is_the_sign_of_the_distance_s_gradient():
+    """Eq. 1 and 2: g = epsilon sign(grad of -L), where no channel is at the end of its range."""
+    images, enrolled = 0.25 + pictures(3) / 2, 0.25 + pictures(3, seed=1) / 2
+    sources = scene(enrolled).embed()
+    found = Apf((PROBE,), "fgsm", scatter=False).gradient(scene(images), sources)
+    seen = images.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(distance(PROBE(seen), sources[0]).sum(), seen)
+    matters = gradient.abs() > 1e-6  # the toy does not see the last row and column
+    assert (found * gradient > 0)[matters].float().mean() > 0.98  # the walk starts a tenth of a level away
+    assert ((found[matters].abs() - 8 / 255).abs() < 0.11 / 255).all()
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_gradients_lead_away_inside_the_budget_each_as_if_alone(attack):
+    images, method = pictures(4), Apf((PROBE,), attack, steps=4)
+    found = method.gradient(scene(images))
+    assert found.abs().max() <= 8 / 255 + 1e-6
+    assert (images + found).min() >= -1e-6
+    assert (images + found).max() <= 1 + 1e-6
+    assert (distance(PROBE(images + found), PROBE(images)) > 0.1).all()
+    alone = torch.cat([method.gradient(scene(image[None])) for image in images])
+    assert torch.allclose(found, alone, atol=1e-6)
+
+
+def test_delta_sends_photos_of_one_person_to_different_places():
+    """Eq. 13: away from one enrolled photo, two photos that are almost alike take more different ways with delta."""
+    images = pictures(1).expand(2, -1, -1, -1).clone()
+    images[1, 0, 0, 0] = 1 - images[1, 0, 0, 0]
+    sources = (PROBE(images[:1]).detach().expand(2, -1),)
+
+    def alike(scatter):
+        found = Apf((PROBE,), "fgsm", scatter=scatter).gradient(scene(images), sources)
+        return float((found[0].sign() == found[1].sign()).float().mean())
+
+    assert alike(True) < alike(False) - 0.05
+
+
+def test_the_cloud_gets_the_gradient_and_its_noise_is_added():
+    asked = []
+
+    def cloud(gradient):
+        asked.append(gradient)
+        return -gradient
+
+    places = regions(2)
+    method = Apf((PROBE,), "fgsm", cloud=cloud)
+    scenes = Scene.of(places, method.guides)
+    assert torch.equal(method(places), method.lay(scenes, -asked[0]))
+    assert asked[0].shape == (2, 3, 112, 112)
+    assert asked[0].abs().max() <= 8 / 255 + 1e-6
+
+
+def test_noise_beyond_epsilon_is_cut_off():
+    places = regions(1)
+    cloaked = Apf((PROBE,), "fgsm", cloud=torch.ones_like)(places)
+    assert (cloaked - places[0].images).abs().max() <= 8 / 255 + 1e-6
+
+
+@pytest.fixture
+def kept(tmp_path):
+    torch.manual_seed(0)
+    module = Cloud(width=2, values=2, size=(112, 112))
+    path = tmp_path / "cloud.safetensors"
+    trained.write(trained.Trained(module.state_dict(), {"width": 2, "values": 2}, {}), path)
+    return path
+
+
+@pytest.mark.parametrize("epsilon", [8.0, 4.0])
+def test_the_cloud_on_this_machine_sees_what_a_server_would_see(kept, epsilon):
+    faces = scene(pictures(2, size=112))
+    method = Apf((PROBE,), "fgsm", epsilon=epsilon, model=str(kept))
+    sent = Grid(epsilon, 2)(method.gradient(faces))
+    expected = load(kept)(sent * (8 / epsilon)) * (epsilon / 8)
+    assert torch.allclose(method.perturbation(faces), expected, atol=1e-6)
+
+
+def test_another_attack_is_refused():
+    with pytest.raises(SettingError, match="attack is 'cw'; it is one of fgsm, i-fgsm"):
+        Apf((PROBE,), "cw")
+
+
+def test_the_u_net_is_the_papers():
+    """Four stages of stride 2 and four back, 64 to 512 channels, the skips doubling what the later ones take."""
+    net = UNet()
+    shapes = [tuple(layer.weight.shape[:2]) for layer in (*net.down, *net.up)]
+    down = [(64, 3), (128, 64), (256, 128), (512, 256)]
+    assert shapes == [*down, (512, 256), (512, 128), (256, 64), (128, 3)]  # transposed convolutions: in, out
+    assert all(layer.stride == (2, 2) for layer in (*net.down, *net.up))
+
+
+@pytest.mark.parametrize("size", [(112, 112), (96, 112), (12, 17)])
+def test_the_u_net_keeps_the_size(size):
+    assert UNet(2)(torch.zeros(1, 3, *size)).shape[2:] == size
+
+
+def test_enhancement_is_a_scaled_shifted_and_mixed_u():
+    module, u = Enhancement(), torch.randn(1, 3, 5, 5)
+    nn.init.normal_(module.convolution.weight)
+    nn.init.normal_(module.convolution.bias)
+    module.beta.data, module.gamma.data = torch.tensor(2.0), torch.tensor(-0.5)
+    mixed = torch.einsum("oi,nihw->nohw", module.convolution.weight[:, :, 0, 0], 2 * u - 0.5)
+    assert torch.allclose(module(u), mixed + module.convolution.bias[:, None, None], atol=1e-5)
+
+
+def test_the_cloud_clips_to_epsilon_and_sees_each_gradient_alone():
+    torch.manual_seed(0)
+    cloud = Cloud(width=2, epsilon=6.0, size=(20, 20)).eval()
+    cloud.universal.copy_(4 * torch.randn(3, 20, 20))
+    gradients = 6 / 255 * torch.randn(3, 3, 20, 20).clamp(-1, 1)
+    with torch.no_grad():
+        noise = cloud(gradients)
+        assert torch.isclose(noise.abs().max(), torch.tensor(6 / 255))
+        assert torch.allclose(noise, torch.cat([cloud(one[None]) for one in gradients]), atol=1e-7)
+
+
+def test_pairs_are_of_one_person():
+    assert pairs([3, 1, 3, -1, 1, 3, 2, -1]) == [(0, 2), (2, 5), (5, 0), (1, 4), (4, 1)]
+
+
+@pytest.fixture(scope="module")
+def lesson(tmp_path_factory):
+    images = (pictures(12).repeat_interleave(2, 0) + 0.05 * pictures(24, seed=5)).clamp(0, 1)
+    learning = Learning(width=4, attack="i-fgsm", steps=3, ascents=5, transfers=2, epochs=6, batch=8, rate=1e-2)
+    both = pairs([i // 2 for i in range(24)])
+    faces = Examples(24, lambda rows: images[torch.from_numpy(rows)])
+    return Lesson(faces, both, PROBE, (SERVER,), tmp_path_factory.mktemp("lesson"), learning, engine=Engine("cpu"))
+
+
+def test_the_cloud_learns_to_fool_the_server(lesson):
+    """On faces that it did not see its noise is better than the gradient that it gets."""
+    seen = []
+    cloud, history = lesson.learn(lambda epoch, module: seen.append(epoch) or {"epoch": float(epoch)})
+    assert seen == list(range(1, 7))
+    assert history[-1]["dodging"] < history[0]["dodging"]
+    others = pictures(16, seed=9)
+    gradient = Apf((PROBE,), "i-fgsm", steps=3).gradient(scene(others))
+
+    def away(noise):
+        return float(distance(SERVER((others + noise).clamp(0, 1)), SERVER(others)).mean())
+
+    assert away(cloud(gradient)) > 1.2 * away(gradient)
+
+
+def test_learning_goes_on_where_it_was_stopped(lesson, tmp_path):
+    small = replace(lesson, folder=tmp_path / "whole", learning=replace(lesson.learning, epochs=2))
+    whole, told = small.learn()
+    stopped = replace(small, folder=tmp_path / "stopped", learning=replace(small.learning, epochs=1))
+    stopped.learn()
+    found = sorted(path.name for path in stopped.folder.iterdir() if path.name != "lock")
+    assert [name.split("-")[0] for name in found] == ["enhanced", "gradients", "gradients", "transfer", "universal"]
+    again, history = replace(stopped, learning=small.learning).learn()
+    assert history == told
+    assert all(torch.equal(a, b) for a, b in zip(whole.state_dict().values(), again.state_dict().values(), strict=True))
+
+
+def test_other_settings_need_another_folder(lesson):
+    with pytest.raises(SettingError, match="width 4, not 8"):
+        replace(lesson, learning=replace(lesson.learning, width=8, transfers=0)).learn()
