@@ -18,6 +18,7 @@ from faceveil.methods.scene import Scene
 from faceveil.methods.tip_im import VARIANTS, TipIm
 from faceveil.objectives.cross_entropy import Centroids
 from faceveil.proof import landmarks_of
+from faceveil.recognizers import card
 
 pytestmark = pytest.mark.zoo
 
@@ -26,7 +27,7 @@ SURROGATE, HELD_OUT = "mobilefacenet-y1", ("mobilefacenet-foamliu", "mobilefacen
 
 @dataclass(frozen=True)
 class People:
-    """Aligned 112 x 112 faces [n, 3, 112, 112], 8-bit, and whose they are; `first` marks each person's first photo."""
+    """Aligned faces [n, 3, h, w], 8-bit, and whose they are; `first` marks each person's first photo."""
 
     images: Tensor
     labels: Tensor
@@ -40,14 +41,16 @@ class People:
 def nets(shared):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FACEVEIL_MIRROR", str(shared / "zoo" / "files"))
-        return {name: recognizers.load(name) for name in (SURROGATE, *HELD_OUT)}
+        return {name: recognizers.load(name) for name in (SURROGATE, *HELD_OUT, "dlib")}
 
 
 @pytest.fixture(scope="module")
 def load(shared):
-    detector, template = Detector(), templates.template("arcface", 112, 112)
+    detector = Detector()
 
-    def read(dataset: str, people: int, each: int) -> People:
+    def read(dataset: str, people: int, each: int, name: str = SURROGATE) -> People:
+        given = card.read(name).input
+        template, size = templates.template(given.template, given.height, given.width), (given.height, given.width)
         folders = [path for path in sorted((shared / "data" / dataset).iterdir()) if len(list(path.iterdir())) >= each]
         images, labels = [], []
         for label, folder in enumerate(folders[:people]):
@@ -55,7 +58,7 @@ def load(shared):
                 pixels = np.array(Image.open(path).convert("RGB"))
                 for face in detector([pixels])[0][:1]:
                     photo = torch.from_numpy(pixels).permute(2, 0, 1) / 255
-                    images.append(align(photo, landmarks_of(face), template, (112, 112)))
+                    images.append(align(photo, landmarks_of(face), template, size))
                     labels.append(label)
         return People((255 * torch.cat(images)).round() / 255, torch.tensor(labels))
 
@@ -77,15 +80,24 @@ def dssim(images, others):
     return [(1 - metrics.ssim(*pair)) / 2 for pair in levels]
 
 
-def test_cilloni_without_a_target_hides_people_at_little_change(nets, load):
-    """Section IV-F: true positives fall by 90 %, DSSIM stays under 0.0332. Here cloaked photos meet clear ones."""
-    net, people = nets[SURROGATE], load("facescrub", 4, 3)
+@pytest.mark.parametrize("name", ["dlib", SURROGATE])
+def test_cilloni_without_a_target_hides_people_at_little_change(name, nets, load):
+    """Section IV-F: true positives fall by 90 %, DSSIM is 0.0099 on average and 0.0332 at most.
+
+    Here it is 0.023 and 0.032 (of 50 photos cloaked against dlib 49 stay under 0.035; the largest is 0.038). Where
+    embeddings have unit length, cloaked photos of one person meet again on the far side of the sphere: for others than
+    dlib only pairs of a cloaked and a clear photo are told apart. (Both cloaked: 11 of 12 still match.)
+    """
+    net, people = nets[name], load("facescrub", 4, 3, name)
     cloaked = stored(Cilloni((net.surrogate(),)).aligned(people.images))
-    clear = embed(net, people.images)
+    clear, moved = embed(net, people.images), embed(net, cloaked)
     genuine = (people.labels[:, None] == people.labels) & ~torch.eye(len(clear), dtype=torch.bool)
-    before, after = (torch.cdist(clear, other)[genuine] < net.threshold for other in (clear, embed(net, cloaked)))
-    assert after.float().mean() < 0.2 * before.float().mean()
-    assert np.mean(dssim(cloaked, people.images)) < 0.035
+    pairs = {"clear": (clear, clear), "one cloaked": (clear, moved), "both cloaked": (moved, moved)}
+    rate = {kind: float((torch.cdist(*pair)[genuine] < net.threshold).float().mean()) for kind, pair in pairs.items()}
+    assert rate["clear"] > 0.9
+    assert rate["one cloaked"] < 0.2 * rate["clear"]
+    assert net.card.embedding.normalized or rate["both cloaked"] < 0.2 * rate["clear"]
+    assert max(dssim(cloaked, people.images)) < 0.035
 
 
 def test_bim_transfers_better_than_illc(nets, load):
@@ -106,11 +118,12 @@ def test_bim_transfers_better_than_illc(nets, load):
     assert all(bim > illc + 2 for bim, illc in zip(hidden["bim"][1:], hidden["illc"][1:], strict=True))
 
 
-def test_tip_im_reaches_targets_at_least_as_often_as_mt_dim_and_both_more_often_than_mim(nets, load):
+def test_tip_im_reaches_targets_more_often_than_mt_dim_and_mim(nets, load):
     """Table 3, in kind: Rank-1-T on recognizers that were not attacked, with other photos of everybody in the gallery.
 
-    The first two are close here, since MT-DIM takes the nearest target at each step. (The paper's own misses targets on
-    the surrogate, too, as one does that takes a random target at each step.)
+    With the paper's settings, ten targets, 24 photos and five such recognizers TIP-IM reaches a target 49 times of 120,
+    MT-DIM 22 (mean of three seeds) and MIM 25: MT-DIM is not ahead of MIM here, nor by much in the paper (9.6 % against
+    8.7 % on average, made against MobileFace).
     """
     people, targets = load("lfw/photos", 8, 3), load("pins", 4, 3)
     gallery = torch.cat([people.images[~people.first], targets.images[~targets.first]])
@@ -123,7 +136,7 @@ def test_tip_im_reaches_targets_at_least_as_often_as_mt_dim_and_both_more_often_
         cloaked = stored(method.aligned(people.images[people.first]))
         nearest = [torch.cdist(embed(nets[n], cloaked), embed(nets[n], gallery)).argmin(1) for n in HELD_OUT]
         reached[name] = int(wanted[torch.cat(nearest)].sum())
-    assert reached["tip-im"] >= reached["mt-dim"] > reached["mim"], reached
+    assert reached["tip-im"] > max(reached["mt-dim"], reached["mim"]), reached
 
 
 def test_virtual_identities_are_nearer_to_people_no_more_often_than_strangers(nets, load):
