@@ -121,8 +121,15 @@ def read(data: bytes) -> Message:
 
 
 def _packed(codes: UInt8[ndarray, "..."], bits: int) -> bytes:
-    return np.packbits(np.unpackbits(codes[..., None], -1, bits, "little"), bitorder="little").tobytes()
+    flat = np.empty((codes.size, bits), np.uint8)
+    for bit in range(bits):
+        flat[:, bit] = (codes.reshape(-1) >> bit) & 1
+    return np.packbits(flat, bitorder="little").tobytes()
 
 
 def _unpacked(data: UInt8[ndarray, " n"], bits: int) -> UInt8[ndarray, " m"]:
-    return np.packbits(np.unpackbits(data, bitorder="little").reshape(-1, bits), -1, "little")[:, 0]
+    flat = np.unpackbits(data, bitorder="little").reshape(-1, bits)
+    codes = flat[:, 0].copy()
+    for bit in range(1, bits):
+        codes |= flat[:, bit] << bit
+    return codes
