@@ -90,15 +90,21 @@ class Stages:
 
     def learning(self, enhanced: bool) -> Learning:
         """How the cloud learns."""
-        numbers = {
-            name: int(self.settings[name]) for name in ("width", "steps", "ascents", "transfers", "epochs", "batch")
-        }
+
+        def count(name: str) -> int:
+            return int(self.settings[name])
+
         return Learning(
             enhanced=enhanced,
             attack=str(self.settings["attack"]),
             rate=float(self.settings["rate"]),
             seed=self.material.seed,
-            **numbers,
+            width=count("width"),
+            steps=count("steps"),
+            ascents=count("ascents"),
+            transfers=count("transfers"),
+            epochs=count("epochs"),
+            batch=count("batch"),
         )
 
     def cloud(self, enhanced: bool, judge: Judge | None = None) -> tuple[Cloud, list[dict[str, float]]]:
@@ -153,4 +159,4 @@ class Stages:
 @torch.no_grad()
 def noise(cloud: Callable[[Images], Images], gradient: Images) -> Images:
     """What a cloud makes of gradients, a batch at a time."""
-    return torch.cat([cloud(some) for some in gradient.split(BATCH)])
+    return torch.cat([cloud(gradient[start : start + BATCH]) for start in range(0, len(gradient), BATCH)])

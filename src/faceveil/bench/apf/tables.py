@@ -36,9 +36,9 @@ def _measure(material: Material, settings: Settings) -> Found:
     enrolled, rows = material.pairs.first[same], material.pairs.second[same]
     name = str(settings["attack"])
     if name in UNIVERSAL:
-        added = stages.universal(_attack(name, int(settings["epochs"]), material.seed), name)
-        images = stages.add(added, rows)
-        return {"rates": {"universal": stages.success(images, rows, enrolled)}, "ssim": _ssim(stages, images, rows)}
+        same_for_all = stages.universal(_attack(name, int(settings["epochs"]), material.seed), name)
+        cloaked = stages.add(same_for_all, rows)
+        return {"rates": {"universal": stages.success(cloaked, rows, enrolled)}, "ssim": _ssim(stages, cloaked, rows)}
     gradient = stages.gradient((stages.probe,), rows, enrolled)
     marks = {enhanced: f"{material.folder.name}, {stage}" for enhanced, stage in ((False, "g^"), (True, "s"))}
     added = {"g": gradient, "accessible": stages.gradient(stages.servers, rows, enrolled)}

@@ -5,7 +5,7 @@ import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -94,7 +94,7 @@ class Lesson:
                 self._keep(self.servers)
             if learning.enhanced:
                 cloud.universal.copy_(self._universal() * self._unit)
-        judged = judge and (lambda epoch: judge(epoch, cloud))
+        judged = None if judge is None else partial(_ask, judge, cloud)
         if learning.transfers:
             self._train("transfer", cloud.transfer, self._transfer, learning.transfers)
         history = self._train(
@@ -236,6 +236,10 @@ class Lesson:
             judge=judge,
             track=self.track,
         )
+
+
+def _ask(judge: Judge, cloud: Cloud, epoch: int) -> Figures:
+    return judge(epoch, cloud)
 
 
 def _digest(what: object) -> str:
