@@ -161,8 +161,10 @@ def advfaces(
     without: Without = None,
     width: Annotated[int, typer.Option(min=2, help="Channels at full size; a quarter of the most.")] = 64,
     gan: Annotated[str, typer.Option(help="least-squares or non-saturating.")] = "least-squares",
-    identity: Annotated[float, typer.Option(help="The weight of being unlike, where the norm's weight is 1.")] = 10.0,
+    identity: Annotated[float, typer.Option(help="The weight of being unlike.")] = 10.0,
+    size: Annotated[float, typer.Option(help="The weight of the perturbation's norm.")] = 1.0,
     norm: Annotated[float, typer.Option(help="The L2 norm, of 160 x 160 pixels in [0, 1], that costs nothing.")] = 3.0,
+    warmup: Annotated[int, typer.Option(min=0, help="Epochs in which the norm's weight grows.")] = 0,
     epochs: Annotated[int, typer.Option(min=1, help="How often each photo is seen.")] = 10,
     batch: Annotated[int, typer.Option(min=2, help="Photos that are learned from together.")] = 32,
     rate: Annotated[float, typer.Option(help="The learning rate.")] = 1e-4,
@@ -181,7 +183,16 @@ def advfaces(
     start = time.perf_counter()
     faces, chosen, told = _faces(data, photos, without)
     learning = Learning(
-        width=width, gan=gan, identity=identity, norm=norm, rate=rate, epochs=epochs, batch=batch, seed=seed
+        width,
+        gan=gan,
+        identity=identity,
+        size=size,
+        norm=norm,
+        warmup=warmup,
+        rate=rate,
+        epochs=epochs,
+        batch=batch,
+        seed=seed,
     )
     read = Examples(len(chosen), lambda rows: faces[chosen[rows]])
     generator, history = learn(read, _load(server, device), output, learning, Engine(device, precision), _watch)

@@ -106,6 +106,8 @@ class Learning:
 
     `norm` is the L2 norm below which a perturbation costs nothing more, of one of 160 x 160 pixels as in the paper; a
     smaller one counts as if it were enlarged. `gan` is one of `GANS`; the paper has the original one, its code others.
+    In the first `warmup` epochs, none in the paper, the norm's weight grows to `size`: so less training is needed, as
+    from the start on it leads to no change at all.
     """
 
     width: int = 64
@@ -114,6 +116,7 @@ class Learning:
     identity: float = 10.0
     size: float = 1.0
     norm: float = 3.0
+    warmup: int = 0
     rate: float = 1e-4
     epochs: int = 10
     batch: int = 32
@@ -150,7 +153,8 @@ def learn(
         alike = likeness(clear, cloaked, surrogates, AdvFaces.template).mean()
         norm = added.square().mean((1, 2, 3)).sqrt() * (3 * 160 * 160) ** 0.5
         size = norm.clamp(min=learning.norm).mean()
-        shop.descend("generator", unseen + learning.identity * alike + learning.size * size)
+        weight = learning.size * min(1.0, shop.epoch / learning.warmup if learning.warmup else 1.0)
+        shop.descend("generator", unseen + learning.identity * alike + weight * size)
         return {"seen": seen, "unseen": unseen, "cosine": alike, "norm": norm.mean()}
 
     history = train(
