@@ -11,12 +11,12 @@ from torch import Generator, Tensor
 from faceveil.errors import SettingError
 from faceveil.faces import templates
 from faceveil.faces.align import similarity
-from faceveil.faces.region import Region
+from faceveil.faces.region import GRID, Region
 from faceveil.objectives.base import Objective, Sum, View, chosen_view
 from faceveil.objectives.diversity import Chain
 from faceveil.objectives.views import Alignment, Gray
 from faceveil.recognizers import Recognizer
-from faceveil.types import Images, Landmarks, Matrices
+from faceveil.types import Images, Landmarks, Matrices, PerImage
 
 STILL = (0.0, 0.0, 0.0)  # no jitter
 Own = Float[Tensor, "_ _"]  # one surrogate's embeddings; each has a length of its own
@@ -30,8 +30,8 @@ class Scene:
     There is a view for each template and size: surrogates that want the same see the same, and it is made once.
     `landmarks` [n, 5, 2] lie in the images; those that are `gray` [n] are to stay gray.
     `weights` say how much each surrogate counts, equally unless given. `share` [n, 1, h, w] in [0, 1] says how much of
-    a cloak each pixel takes; all of it without one. Raises `SettingError` for weights that are not one positive number
-    for each surrogate.
+    a cloak each pixel takes; all of it without one. `enlarged` [n] says how many times larger a cloak will be seen, 1
+    without it. Raises `SettingError` for weights that are not one positive number for each surrogate.
     """
 
     images: Images
@@ -41,6 +41,7 @@ class Scene:
     gray: Bool[Tensor, " n"]
     weights: tuple[float, ...] = ()
     share: Float[Tensor, "n 1 h w"] | None = None
+    enlarged: PerImage | None = None
 
     def __post_init__(self) -> None:
         if self.weights and (len(self.weights) != len(self.surrogates) or min(self.weights) <= 0):
@@ -68,7 +69,8 @@ class Scene:
         share = torch.cat([region.mask() for region in regions]).to(device)
         views = {wanted: view(*wanted) for wanted in map(_wanted, surrogates)}
         landmarks = torch.cat([region.on_grid for region in regions]).to(device)
-        return cls(images, tuple(surrogates), views, landmarks, gray, weights, share)
+        enlarged = torch.tensor([region.side / GRID for region in regions], device=device)
+        return cls(images, tuple(surrogates), views, landmarks, gray, weights, share, enlarged)
 
     @classmethod
     def aligned(cls, images: Images, surrogates: Sequence[Recognizer], weights: tuple[float, ...] = ()) -> "Scene":
@@ -147,8 +149,17 @@ class Scene:
     def __getitem__(self, chosen: Tensor) -> "Scene":
         views = {wanted: chosen_view(view, chosen) for wanted, view in self.views.items()}
         share = None if self.share is None else self.share[chosen]
+        enlarged = None if self.enlarged is None else self.enlarged[chosen]
         landmarks, gray = self.landmarks[chosen], self.gray[chosen]
-        return replace(self, images=self.images[chosen], views=views, landmarks=landmarks, gray=gray, share=share)
+        return replace(
+            self,
+            images=self.images[chosen],
+            views=views,
+            landmarks=landmarks,
+            gray=gray,
+            share=share,
+            enlarged=enlarged,
+        )
 
 
 def _wanted(recognizer: Recognizer) -> Wanted:

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from faceveil.types import Images
+from faceveil.types import Images, PerImage
 
 WINDOW = 7  # pixels, as SSIM's
 STABILITY = (0.03 * 255) ** 2  # SSIM's C2 (Wang et al., 2004)
@@ -15,11 +15,11 @@ EFFECTIVE = 0.5  # of its largest square, a change that a sign attack makes has 
 Map = Float[Tensor, "n 1 h w"]
 
 
-def allowance(images: Images, share: Map, dissimilarity: float, largest: float) -> Map:
+def allowance(images: Images, share: Map, dissimilarity: PerImage, largest: float) -> Map:
     """How many 8-bit levels each pixel may change, for a wanted cost in structure.
 
     Levels are in proportion to `share` (in [0, 1]) and to the square root of local contrast, at most `largest`, and so
-    scaled for each image that the mean of 1 - SSIM is `dissimilarity` where `share` is not 0, or as near as `largest`
+    scaled for each image that the mean of 1 - SSIM is its `dissimilarity` where `share` is not 0, as near as `largest`
     allows. The cost is SSIM's own (Wang et al., 2004, Eq. 13) for a change that is independent of the picture:
     q / (2 v + C2 + q), with the variance v of the window's brightness and the change's mean square q.
     """
