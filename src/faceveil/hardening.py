@@ -131,7 +131,8 @@ def harden(
     torch.manual_seed(course.seed)
     head = HEADS[course.head](recognizer.card.embedding.size, len(np.unique(faces.labels[learned])))
     network = deepcopy(recognizer.network)
-    pupil = Recognizer(recognizer.card, normalize(network) if course.scratch else network)
+    device = recognizer.scale.device
+    pupil = Recognizer(recognizer.card, normalize(network) if course.scratch else network).to(device)
     before = _features(pupil, faces, learned)
     if not course.scratch:
         head.enroll(before, torch.from_numpy(_classes(faces, learned)))
@@ -156,12 +157,12 @@ def harden(
     people = tuple(faces.identities[label] for label in np.unique(faces.labels[learned]))
     restore(network)
     card = _card(recognizer.card, name, len(learned), people, obfuscators, course.scratch)
-    hardened = Recognizer(card, network)
+    hardened = Recognizer(card, network.to(device)).to(device)
     if len(judged):
         features = _features(hardened, faces, judged)
         embeddings = F.normalize(features) if card.embedding.normalized else features
         limits = calibration.limits(calibration.strangers(embeddings, faces.labels[judged]))
-        hardened = Recognizer(replace(card, thresholds=limits), network)
+        hardened = Recognizer(replace(card, thresholds=limits), network).to(device)
     return Hardened(hardened, people, history)
 
 

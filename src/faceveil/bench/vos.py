@@ -29,6 +29,7 @@ from faceveil.protocols.verification import (
     threshold_below,
 )
 from faceveil.recognizers import Recognizer
+from faceveil.training import Engine
 from faceveil.types import Embeddings, Images
 
 ADVFACES = "advfaces"
@@ -84,7 +85,8 @@ def _hardened(material: Material, obfuscator: str, course: Course) -> Recognizer
     base = material.recognizer
     what = f"{obfuscator}-{course.epochs}-{course.anchor:g}"
     name, folder = f"{base.name}, hardened with {what}", material.school / what
-    return harden(base, material.training[wanted(base)], [Obfuscator(obfuscator)], folder, course, name=name).recognizer
+    faces, engine = material.training[wanted(base)], Engine(base.scale.device.type)
+    return harden(base, faces, [Obfuscator(obfuscator)], folder, course, name=name, engine=engine).recognizer
 
 
 def _first(labels: Int64[ndarray, " n"], photos: int) -> Int64[ndarray, " k"]:
