@@ -30,8 +30,8 @@ from faceveil.types import Images
 STRENGTHS = {"light": 0.07, "balanced": 0.12, "strong": 0.18}  # the dissimilarity that each allows
 
 # A cloak that is enlarged with a large face is coarser and seen sooner: what it may cost falls by this power of its
-# size. Held at the same SSIMULACRA2 (a power of 1.75) it would not protect: see docs/veil.md.
-COARSENESS = 1.0
+# size. With 1.75 SSIMULACRA2 would stay the same, but even the surrogates would know the face: see docs/veil.md.
+COARSENESS = 0.5
 
 
 @dataclass(frozen=True)
