@@ -157,13 +157,8 @@ def harden(
     people = tuple(faces.identities[label] for label in np.unique(faces.labels[learned]))
     restore(network)
     card = _card(recognizer.card, name, len(learned), people, obfuscators, course.scratch)
-    hardened = Recognizer(card, network.to(device)).to(device)
-    if len(judged):
-        features = _features(hardened, faces, judged)
-        embeddings = F.normalize(features) if card.embedding.normalized else features
-        limits = calibration.limits(calibration.strangers(embeddings, faces.labels[judged]))
-        hardened = Recognizer(replace(card, thresholds=limits), network).to(device)
-    return Hardened(hardened, people, history)
+    card = _calibrated(Recognizer(card, network.to(device)).to(device), faces, judged)
+    return Hardened(Recognizer(card, network).to(device), people, history)
 
 
 @dataclass(frozen=True, eq=False)
@@ -281,6 +276,16 @@ def _obfuscate(
                 stream.flush()
         made[obfuscator.name] = np.memmap(path, np.uint8, "r", shape=shape)
     return made
+
+
+def _calibrated(recognizer: Recognizer, faces: Faces, judged: Rows) -> Card:
+    """The card, with thresholds measured on these photos, where there are any."""
+    if not len(judged):
+        return recognizer.card
+    features = _features(recognizer, faces, judged)
+    embeddings = F.normalize(features) if recognizer.card.embedding.normalized else features
+    limits = calibration.limits(calibration.strangers(embeddings, faces.labels[judged]))
+    return replace(recognizer.card, thresholds=limits)
 
 
 def _features(recognizer: Recognizer, faces: Faces, rows: Rows) -> Embeddings:

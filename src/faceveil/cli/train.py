@@ -41,7 +41,7 @@ Seed = Annotated[int, typer.Option(min=0, help="Another seed, another order.")]
 
 @app.callback()
 def train() -> None:
-    """Train what cloaks without a look at a recognizer.
+    """Train what cloaks without a look at a recognizer, or a recognizer itself.
 
     A run that was stopped goes on when it is given the same command. Several devices or machines: start it by torchrun,
     as in torchrun --nproc-per-node 4 -m faceveil train apf ...
