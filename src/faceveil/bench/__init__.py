@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 
 from faceveil.bench.apf.leak import LEAK
+from faceveil.bench.apf.matching import MATCHING
+from faceveil.bench.apf.tables import TABLES
+from faceveil.bench.apf.transfer import TRANSFER
 from faceveil.bench.base import Cell, Experiment, Plan, Table
 from faceveil.bench.cilloni.breadth import BREADTH
 from faceveil.bench.cilloni.clustering import CLUSTERING
@@ -31,6 +34,9 @@ EXPERIMENTS: Mapping[str, Experiment] = {
         HARDENING,
         HELD_OUT,
         FRONTIER,
+        TABLES,
+        TRANSFER,
+        MATCHING,
         LEAK,
     )
 }
