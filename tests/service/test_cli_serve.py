@@ -5,16 +5,22 @@ import subprocess
 import sys
 import time
 import urllib.request
+import warnings
+from contextlib import suppress
 
 import pytest
 import torch
-from clouds import TOKEN, codes, free_port
+from clouds import TOKEN, Gate, address, codes, free_port, served
+from PIL import Image
 
 from faceveil.attacks.quantization import Grid
 from faceveil.cli import main
 from faceveil.methods.apf.cloud import Cloud, load
-from faceveil.service.client import Remote
+from faceveil.service.batching import Model
+from faceveil.service.client import CloudAway, Remote
+from faceveil.service.server import application
 from faceveil.trained import Trained, write
+from people import portrait
 
 
 @pytest.fixture(scope="module")
@@ -67,3 +73,35 @@ def test_says_what_does_not_make_sense(module, words, said, capsys):
         main(["serve", str(module), *words])
     assert caught.value.code == 2
     assert said in capsys.readouterr().err
+
+
+def test_protects_with_a_cloud_and_with_a_warning_without(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("FACEVEIL_TOKEN", TOKEN)
+    photo = tmp_path / "me.png"
+    Image.fromarray(portrait()).save(photo)
+    own = ["--surrogate", "dlib", "--judge", "dlib", "--set", "steps=1", "--epsilon", "4", "--json", "--force"]
+    gate = Gate()
+    gate.open.set()
+
+    def protect(url):
+        with warnings.catch_warnings(), suppress(SystemExit):
+            warnings.simplefilter("always", CloudAway)
+            main(["protect", str(photo), "--method", "apf", *own, "--server", url])
+        told = capsys.readouterr()
+        assert json.loads(told.out)["counts"]["cloaked"] == 1
+        return told.err, (tmp_path / "me-cloaked.png").read_bytes()
+
+    with served(application(Model("apf", gate), token=TOKEN)) as server:
+        url = address(server)
+        with_cloud = protect(url)
+    without = protect(url)
+    assert gate.seen == [1, 1]
+    assert with_cloud[0] == ""
+    assert without[0].startswith(f"faceveil: warning: {url}: cannot be reached")
+    assert with_cloud[1] != without[1]
+
+
+def test_only_apf_has_a_cloud(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["protect", str(tmp_path), "-o", str(tmp_path / "out"), "--server", "http://localhost:1"])
+    assert "for --method apf" in capsys.readouterr().err
