@@ -15,7 +15,7 @@ from faceveil.errors import FaceveilError, NoFaceError, SettingError
 from faceveil.faces.detect import Detector, Face
 from faceveil.faces.region import Region
 from faceveil.jobs import Job
-from faceveil.methods import SURROGATES, Method, Personal, build
+from faceveil.methods import ENSEMBLES, SURROGATES, Method, Personal, build
 from faceveil.methods.scene import Scene
 from faceveil.objectives.feature import distance
 from faceveil.photo import MAX_PIXELS, Photo, remove_leftovers
@@ -77,15 +77,16 @@ class Protector:
     ) -> None:
         """Load what a method of `METHODS` needs; `epsilon` and `settings` are its own, the paper's where not given.
 
-        Cloaks are made against the `surrogates`: unless they are named, veil's against all that are `at_hand`, APF's
-        with its own probe, other methods' against dlib. The `judges` measure them, too: all recognizers on this machine
-        unless they are named. `targets` are photos of people as whom a method may disguise a face.
+        Cloaks are made against the `surrogates`: unless they are named, veil's and LowKey's against all that are
+        `at_hand`, APF's with its own probe, other methods' against dlib. The `judges` measure them, too: all
+        recognizers on this machine unless they are named. `targets` are photos of people as whom a method may disguise
+        a face.
         """
         self.device = choose(device)
         if judges is None:
             judges = [card.name for card in _here()]
         if surrogates is None:
-            surrogates = at_hand() if method == "veil" else SURROGATES.get(method, ("dlib",))
+            surrogates = at_hand() if method in ENSEMBLES else SURROGATES.get(method, ("dlib",))
         loaded = {name: recognizers.load(name, self.device) for name in dict.fromkeys([*surrogates, *judges])}
         self.detector = Detector(self.device)
         self.surrogates = tuple(loaded[name] for name in surrogates)
@@ -140,8 +141,8 @@ class Protector:
 
     def prove(self, clear: Photo, shared: Photo, faces: Sequence[Face]) -> tuple[FaceProof, ...]:
         """The proofs of a clear photo's faces in the photo that is shared."""
-        names = [surrogate.name for surrogate in self.surrogates]
-        return tuple(prove(self.detector, self.judges, names, clear.pixels, shared.pixels, faces))
+        attacked = self.method.attacked
+        return tuple(prove(self.detector, self.judges, attacked, clear.pixels, shared.pixels, faces))
 
     def _person(self, photo: Photo) -> Embeddings:
         faces = self.detector([photo.pixels])[0]

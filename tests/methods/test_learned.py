@@ -87,12 +87,13 @@ def test_a_module_of_ones_own_cloaks_faces_in_photos(name, net, tmp_path):
     kind, method = KINDS[name]
     path = tmp_path / "mine.safetensors"
     torch.manual_seed(0)
-    trained.write(trained.Trained(kind(2).state_dict(), {"width": 2}, {}), path)
+    trained.write(trained.Trained(kind(2).state_dict(), {"width": 2}, {"servers": ["toy-9"]}), path)
     pixels = np.random.default_rng(0).integers(0, 256, (240, 220, 3), dtype=np.uint8)
     landmarks = torch.tensor([[[80.0, 90.0], [140.0, 92.0], [110.0, 130.0], [85.0, 165.0], [135.0, 165.0]]])
     region = Region.around(landmarks, pixels)
     free, limited = (method((net,), str(path), epsilon)([region]) - region.images for epsilon in (255.0, 1.0))
     assert free.shape == (1, 3, GRID, GRID)
+    assert method((net,), str(path)).attacked == ("toy-9",)
     assert 255 * free.abs().max() > 1.5
     assert 255 * limited.abs().max() == pytest.approx(1, abs=1e-3)
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
+METHODS = """veil, or a published method: cilloni, bim, illc, tip-im, fawkes, lowkey, opom, advfaces, latent, apf, uap,
+gap or rhp."""
+
 
 class Strength(StrEnum):
     """Presets of veil: how much of a face's structure a cloak may cost."""
@@ -43,9 +46,7 @@ def protect(
     epsilon: Annotated[
         float | None, typer.Option(help="No pixel changes by more levels of 255.", show_default="the method's own")
     ] = None,
-    method: Annotated[
-        str, typer.Option(help="veil, or a published method: cilloni, bim, illc, tip-im, fawkes, lowkey, opom.")
-    ] = "veil",
+    method: Annotated[str, typer.Option(help=METHODS)] = "veil",
     setting: Annotated[
         list[str] | None,
         typer.Option(
@@ -95,7 +96,7 @@ def protect(
         list[str] | None,
         typer.Option(
             help="Cloak against this recognizer (may be repeated).",
-            show_default="veil: all that are here but one that judges; else dlib",
+            show_default="veil, lowkey: all that are here but one that judges; apf: its probe; else dlib",
         ),
     ] = None,
     judge: Annotated[

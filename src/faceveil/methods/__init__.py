@@ -37,6 +37,9 @@ METHODS: Mapping[str, Callable[..., Method]] = {
     "rhp": partial(UniversalMethod, file="rhp"),
 }
 
+# Methods that are to be used with several recognizers where nothing is said.
+ENSEMBLES = ("veil", "lowkey")
+
 # What a method is to be used with where nothing is said, and it is not dlib's recognizer: APF's probe.
 SURROGATES: Mapping[str, tuple[str, ...]] = {"apf": ("mobilefacenet-foamliu",)}
 
@@ -67,6 +70,7 @@ def _fits(value: Any, kind: Any) -> bool:
 
 
 __all__ = [
+    "ENSEMBLES",
     "METHODS",
     "SURROGATES",
     "AdvFaces",

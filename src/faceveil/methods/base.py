@@ -37,6 +37,11 @@ class Method(ABC):
         """Cloaked images [n, 3, h, w], aligned for the first surrogate as the images are."""
         return self.cloak(Scene.aligned(images, self.surrogates, self.weights))
 
+    @property
+    def attacked(self) -> tuple[str, ...]:
+        """The names of the recognizers that cloaks are made against."""
+        return tuple(surrogate.name for surrogate in self.surrogates)
+
     @cached_property
     def guides(self) -> tuple[Recognizer, ...]:
         """The surrogates' fast copies."""

@@ -29,9 +29,19 @@ class Learned(Stencil):
         """The module's class."""
 
     @cached_property
+    def lesson(self) -> trained.Trained:
+        """What was trained; raises `WeightsError` where there is nothing."""
+        return trained.read(self.model)
+
+    @cached_property
     def module(self) -> nn.Module:
-        """The module, trained; raises `WeightsError` where there is none."""
-        return trained.read(self.model).build(self.kind)
+        """The module, ready."""
+        return self.lesson.build(self.kind)
+
+    @property
+    def attacked(self) -> tuple[str, ...]:
+        """The names of the recognizers that it learned to fool."""
+        return tuple(self.lesson.recipe["servers"])
 
     def perturbation(self, faces: Scene) -> Images:
         """What is to be added to the scene's images, the faces aligned."""
