@@ -11,7 +11,6 @@ from faceveil import datasets
 from faceveil.bench import EXPERIMENTS, Plan, run, write
 from faceveil.bench.apf.leak import LEAK, WAYS, _learn, _rank_1
 from faceveil.bench.material import People
-from faceveil.methods.apf.cloud import Cloud
 from faceveil.service import wire
 
 SIDE = (wire.SIDE, wire.SIDE)
@@ -79,8 +78,7 @@ def test_learns_to_see_what_gives_the_photo_away(tmp_path):
     assert not attacker.training
 
 
-def test_is_measured_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr("faceveil.bench.apf.leak.clouds.load", lambda: Cloud(width=2).eval())
+def test_is_measured_whole(tmp_path):
     probe, judge = recognizer(0, SIDE, template="arcface"), recognizer(1, SIDE, template="arcface")
     photos = album(tmp_path / "album", 5, 2)
     settings = tuple({**each, "epochs": 1, "batch": 4} for each in LEAK.full.settings[:3])
