@@ -294,7 +294,8 @@ def _load(names: Sequence[str], device: str) -> list[Recognizer]:
 
 
 def _watch(batches: Sequence[Any], what: str) -> Iterable[Any]:
-    return track(batches, what, console=Console(stderr=True), transient=True)
+    console = Console(stderr=True)
+    return track(batches, what, console=console, transient=True, disable=not console.is_terminal)
 
 
 def _found(samples: Sequence[Any]) -> Iterable[Any]:
