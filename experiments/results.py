@@ -62,7 +62,18 @@ def _section(name: str, run: Run) -> str:
         for number, about in enumerate(run.experiment.figures(run.cells), 1)
     )
     title = f"## {run.experiment.name}\n\n{run.experiment.paper}\n"
-    return "\n".join([title, report.text(run), f"```console\n{report.command(run)}\n```\n", *pictures])
+    return "\n".join([title, report.text(run) + _missing(run), f"```console\n{report.command(run)}\n```\n", *pictures])
+
+
+def _missing(run: Run) -> str:
+    """Says which settings of the experiment were not measured."""
+    done = [cell.settings for cell in run.cells]
+    left = [
+        ", ".join(f"{name} {value}" for name, value in each.items())
+        for each in run.experiment.full.settings
+        if each not in done
+    ]
+    return f"\nNot measured yet: {'; '.join(left)}.\n" if left else ""
 
 
 def draw(name: str, run: Run) -> None:
