@@ -23,7 +23,7 @@ from faceveil.datasets.preparation import subject, whole
 from faceveil.errors import SettingError
 from faceveil.faces.detect import Detector, Face
 from faceveil.faces.region import Region
-from faceveil.methods.deidentification import ATTACKS, EPSILONS, Deidentification
+from faceveil.methods.deidentification import EPSILONS, Deidentification
 from faceveil.methods.scene import Scene
 from faceveil.objectives.cross_entropy import Softmax
 from faceveil.photo import Photo, jpeg
@@ -33,7 +33,7 @@ from faceveil.protocols.success import TOPS, protection_success_rate
 from faceveil.recognizers import Recognizer
 from faceveil.types import Pixels
 
-CLEAR = "clear"
+CLEAR, METHODS = "clear", ("illc", "bim")
 PROBES = 100  # the paper's rates are whole percents
 PEOPLE = 500  # whom the classifiers tell apart; the paper's 8,631
 JPEG = 75  # the quality of stored photos, Pillow's; the paper names none
@@ -142,8 +142,8 @@ def _album(material: Material, most: int) -> Album:
         raise SettingError("nobody has 2 photos with a face; give a folder with more")
     rows = np.array([random.choice(np.flatnonzero(labels == who)) for who in several])
     photos = tuple(Photo.open(BytesIO(material.samples[row].read())) for row in rows)
-    faces = tuple(_face(Detector(), photo) for photo in photos)
-    return Album(rows, labels[rows], photos, faces)
+    detector = Detector(material.recognizer.scale.device)
+    return Album(rows, labels[rows], photos, tuple(_face(detector, photo) for photo in photos))
 
 
 def _face(detector: Detector, photo: Photo) -> Face:
@@ -224,25 +224,24 @@ def _paper(cell: Cell, target: str, top: int) -> str:
 def _figures(cells: Sequence[Cell]) -> dict[str, Figure]:
     figures = {}
     for where, group in groups(cells).items():
+        methods = [method for method in METHODS if _of(group, method)]
         curves = {
             f"{method.upper()}, Top-{top}": {
                 target: _curve(group, method, target, top) for target in group[0].found["rates"]
             }
-            for method in reversed(ATTACKS)
+            for method in methods
             for top in SHOWN
         }
         figures[f"Fig. 3 to 5: protection success rate by the budget; cloaks against {where}"] = plots.lines_in_panels(
             curves, "epsilon (8-bit levels)", "protection success rate", top=1.0
         )
         least = min(cell.found["quality"]["SSIM"]["least"] for cell in group)
-        figure, panels = plots.panels(len(ATTACKS), width=4.5)
-        for axes, method in zip(panels, ATTACKS, strict=True):
-            plots.boxes(
-                axes, {str(cell.settings["epsilon"]): cell.found["quality"]["SSIM"] for cell in _of(group, method)}
-            )
-            axes.set(
-                title=method.upper(), xlabel="epsilon (8-bit levels)", ylabel="SSIM of the face", ylim=(0.95 * least, 1)
-            )
+        figure, panels = plots.panels(len(methods), width=4.5)
+        for axes, method in zip(panels, methods, strict=True):
+            summaries = {str(cell.settings["epsilon"]): cell.found["quality"]["SSIM"] for cell in _of(group, method)}
+            plots.boxes(axes, summaries)
+            axes.set(title=method.upper(), xlabel="epsilon (8-bit levels)", ylabel="SSIM of the face")
+            axes.set_ylim(0.95 * least, 1)
         figures[f"SSIM of the faces in stored photos; cross: mean, line: median; cloaks against {where}"] = figure
     return figures
 
@@ -262,7 +261,7 @@ def _curve(cells: Sequence[Cell], method: str, target: str, top: int) -> plots.P
 
 def _settings(probes: int, epsilons: Sequence[int]) -> tuple[Settings, ...]:
     cloaks: list[Settings] = [
-        {"method": method, "epsilon": epsilon, "probes": probes} for method in reversed(ATTACKS) for epsilon in epsilons
+        {"method": method, "epsilon": epsilon, "probes": probes} for method in METHODS for epsilon in epsilons
     ]
     return {"method": CLEAR, "probes": probes}, *cloaks
 
