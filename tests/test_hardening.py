@@ -9,9 +9,12 @@ import torch
 from torch import nn
 
 from attacks.toys import recognizer
-from faceveil.datasets import Faces
+from faceveil.datasets import Faces, prepare
+from faceveil.datasets.folders import Folders
 from faceveil.errors import SettingError
 from faceveil.hardening import Course, Obfuscator, harden
+from faceveil.protocols.verification import all_pairs, attack_success_rate, equal_error_rate, threshold_below
+from faceveil.recognizers import load
 from faceveil.recognizers.folding import normalize, restore
 from faceveil.training import Engine
 
@@ -158,3 +161,34 @@ def test_restoring_keeps_what_a_normalized_network_gives():
     expected = network.eval()(images)
     assert torch.allclose(restore(network)(images), expected, atol=1e-6)
     assert not any(isinstance(each, nn.BatchNorm2d | nn.BatchNorm1d) for each in network.modules())
+
+
+@pytest.mark.zoo
+def test_few_people_teach_a_real_recognizer_to_see_through_cloaks_on_others(shared, tmp_path, monkeypatch):
+    """Ten people, eight photos each, five epochs; tested on ten others, whose cloaks were made before."""
+    monkeypatch.setenv("FACEVEIL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("FACEVEIL_MIRROR", str(shared / "zoo" / "files"))
+    for number, person in enumerate(sorted(path for path in (shared / "data/pins").iterdir() if path.is_dir())[:20]):
+        for photo in sorted(person.iterdir())[: 8 if number < 10 else 4]:
+            link = tmp_path / ("learned" if number < 10 else "tested") / person.name / photo.name
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(photo)
+    learned, tested = (prepare(Folders(tmp_path / part), "arcface", (112, 112)) for part in ("learned", "tested"))
+    base, attack = load("mobilefacenet-foamliu"), Obfuscator("bim", {"epsilon": 4.0})
+    course = Course(epochs=5, batch=16, rate=3e-4, anchor=30.0, held_out=0)
+    hardened = harden(base, learned, [attack], tmp_path / "run", course, engine=Engine("cpu")).recognizer
+    clear = tested[:]
+    cloaked = (255 * attack.method([base]).aligned(clear)).round() / 255
+
+    def judged(judge):
+        with torch.no_grad():
+            seen, moved = judge(clear), judge(cloaked)
+        own, mixed = all_pairs(seen, tested.labels), all_pairs(seen, tested.labels, moved)
+        asr = attack_success_rate(mixed.genuine, threshold_below(own.impostor, 1e-2))
+        return asr, equal_error_rate(own), equal_error_rate(mixed)
+
+    (asr, clear_eer, mixed_eer), (asr_after, clear_after, mixed_after) = judged(base), judged(hardened)
+    assert asr > 0.6
+    assert asr_after < asr - 0.15
+    assert mixed_after < 0.75 * mixed_eer
+    assert clear_eer < clear_after < 0.15
