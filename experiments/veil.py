@@ -1,9 +1,9 @@
 """veil, measured by compiled dlib: 100 people of LFW, cloaked by the command line as a person would.
 
-    python experiments/veil.py ../shared/data/lfw out/veil --epsilon 8 4 2
+    python experiments/veil.py ../shared/data/lfw out/veil --strength light balanced strong
 
-For each epsilon: the share of cloaked files whose face, found and embedded again by compiled dlib, lies beyond 0.6 from
-another clear photo of the person, as saved, after JPEG 90 and 75, and resized to half and back; how visible it is.
+For each strength: the share of cloaked files whose face, found and embedded again by compiled dlib, lies beyond 0.6
+from another clear photo of the person, as saved, after JPEG 90 and 75, and at half its size and back; how visible it is.
 Files and a sheet of twelve at 200 % stay in the folder for looking at.
 """
 
@@ -11,14 +11,13 @@ import argparse
 import json
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
 from compiled_dlib import embed, open_rgb
 from PIL import Image
-from ssimulacra2 import compute_ssimulacra2
 
+from faceveil.bench.held_out import ssimulacra2
 from faceveil.metrics import psnr, ssim
 from faceveil.photo import jpeg
 
@@ -46,15 +45,7 @@ def around(box, margin, shape):
     return rows, slice(int(max(left - more, 0)), int(min(right + more, width)))
 
 
-def ssimulacra2(clear, cloaked):
-    with tempfile.TemporaryDirectory() as folder:
-        paths = [str(Path(folder) / name) for name in ("clear.png", "cloaked.png")]
-        for path, pixels in zip(paths, (clear, cloaked), strict=True):
-            Image.fromarray(pixels).save(path)
-        return compute_ssimulacra2(*paths)
-
-
-def measure(lfw, out, epsilon, pairs):
+def measure(lfw, out, strength, pairs):
     photos = [str(lfw / cloaked) for cloaked, _ in pairs]
     command = [
         sys.executable,
@@ -64,8 +55,12 @@ def measure(lfw, out, epsilon, pairs):
         *photos,
         "-o",
         str(out),
-        "--epsilon",
-        str(epsilon),
+        "--strength",
+        strength,
+        "--surrogate",
+        "dlib",
+        "--judge",
+        "dlib",
         "--json",
     ]
     report = json.loads(
@@ -86,13 +81,13 @@ def measure(lfw, out, epsilon, pairs):
         center = np.array(clear.shape[1::-1]) / 2
         boxes = [face["box"] for face in photo["faces"]]
         box = min(boxes, key=lambda box: np.hypot(*(np.add(box[:2], box[2:]) / 2 - center)))
-        face, wider = around(box, 0, clear.shape), around(box, 0.25, clear.shape)
-        quality["SSIM"].append(ssim(clear[face], cloaked[face]))
-        quality["PSNR"].append(psnr(clear[face], cloaked[face]))
+        wider = around(box, 0.25, clear.shape)
+        quality["SSIM"].append(ssim(clear[wider], cloaked[wider]))
+        quality["PSNR"].append(psnr(clear[wider], cloaked[wider]))
         quality["SSIMULACRA2"].append(ssimulacra2(clear[wider], cloaked[wider]))
         sheet.append([clear[wider], cloaked[wider]])
     save_sheet(sheet[:: len(sheet) // 12][:12], out.with_name(f"{out.name}-sheet.png"))
-    row = {"epsilon": epsilon, "photos": len(pairs), "no face found by dlib": lost}
+    row = {"strength": strength, "photos": len(pairs), "no face found by dlib": lost}
     for name, values in distances.items():
         row[name] = {"beyond 0.6": float(np.mean(np.array(values) > 0.6)), "median": float(np.median(values))}
     row |= {name: float(np.mean(values)) for name, values in quality.items()}
@@ -117,15 +112,15 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("lfw", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--epsilon", type=float, nargs="+", default=[8.0, 4.0, 2.0])
+    parser.add_argument("--strength", nargs="+", default=["light", "balanced", "strong"])
     parser.add_argument("--photos", type=int, default=100)
     arguments = parser.parse_args()
     lines = Path(__file__).with_name("people.tsv").read_text().splitlines()[: arguments.photos]
     pairs = [line.split("\t") for line in lines]
     arguments.out.mkdir(parents=True, exist_ok=True)
     rows = []
-    for epsilon in arguments.epsilon:
-        rows.append(measure(arguments.lfw, arguments.out / f"epsilon-{epsilon:g}", epsilon, pairs))
+    for strength in arguments.strength:
+        rows.append(measure(arguments.lfw, arguments.out / strength, strength, pairs))
         print(json.dumps(rows[-1]), flush=True)
     (arguments.out / "veil.json").write_text(json.dumps(rows, indent=2))
 

@@ -50,6 +50,7 @@ class Veil(Method):
     decay: float = 0.5
     jitter: tuple[float, float, float] = (0.06, 0.06, 0.04)
     margin: float = 2.0
+    weights: tuple[float, ...] = ()
     batch: int = 16
     seed: int = 0
 
