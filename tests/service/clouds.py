@@ -32,9 +32,10 @@ class Gate(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.open, self.seen = threading.Event(), []
+        self.open, self.entered, self.seen = threading.Event(), 0, []
 
     def forward(self, gradients):
+        self.entered += 1
         if self.seen:  # the first run is the service's own
             assert self.open.wait(20)
         self.seen.append(len(gradients))

@@ -102,6 +102,8 @@ def test_protects_with_a_cloud_and_with_a_warning_without(tmp_path, capsys, monk
 
 
 def test_only_apf_has_a_cloud(tmp_path, capsys):
+    photo = tmp_path / "me.png"
+    photo.touch()
     with pytest.raises(SystemExit):
-        main(["protect", str(tmp_path), "-o", str(tmp_path / "out"), "--server", "http://localhost:1"])
+        main(["protect", str(photo), "--server", "http://localhost:1"])
     assert "for --method apf" in capsys.readouterr().err
