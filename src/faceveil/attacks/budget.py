@@ -1,9 +1,7 @@
 """Budgets: how far a cloaked image may lie from its original."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Generator, Tensor
@@ -18,10 +16,6 @@ class Budget(ABC):
     @abstractmethod
     def project(self, cloaked: Images, images: Images) -> Images:
         """The nearest images inside the budget and inside [0, 1]."""
-
-    def around(self, images: Images) -> Callable[[Images], Images]:
-        """The projection for these images, to be used again and again."""
-        return partial(self.project, images=images)
 
     @abstractmethod
     def step(self, gradient: Directions, size: float) -> Directions:
@@ -61,11 +55,8 @@ class Linf(Budget):
         return self.levels / 255 * (torch.ones(()) if self.share is None else self.share)
 
     def project(self, cloaked: Images, images: Images) -> Images:
-        return self.around(images)(cloaked)
-
-    def around(self, images: Images) -> Callable[[Images], Images]:
         radius = self.radius.to(images.device)
-        return partial(torch.clamp, min=(images - radius).clamp_(0, 1), max=(images + radius).clamp_(0, 1))
+        return torch.clamp(cloaked, images - radius, images + radius).clamp_(0, 1)
 
     def step(self, gradient: Directions, size: float) -> Directions:
         return -size * _shared(gradient.sign(), self.share)

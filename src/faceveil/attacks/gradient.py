@@ -65,18 +65,17 @@ class GradientAttack:
     def __call__(self, images: Images, objective: Objective, stop: Stop | None = None) -> Images:
         """Cloaked images; those that `stop` finds good enough are left as they are from then on."""
         generator = Generator().manual_seed(self.seed)
-        budget, finished = self.budget, images.clone()
+        budget, finished = self.budget, torch.empty_like(images)
         active = torch.arange(len(images), device=images.device)
         cloaked = budget.start(images, generator) if self.random_start else images
         memories = [images.new_zeros(len(images), 1, 1, 1) for _ in self.transforms]
         pace = images.new_zeros(len(images)) if stop is None else stop.start(cloaked)
-        project = budget.around(images)
         for step in range(self.steps):
             gradient = self._gradient(cloaked, objective, generator)
             around = Surroundings(partial(self._near, cloaked, objective, generator), generator)
             for i, transform in enumerate(self.transforms):
                 gradient, memories[i] = transform(gradient, memories[i], around)
-            cloaked = project(cloaked + budget.step(gradient, self.step_size))
+            cloaked = budget.project(cloaked + budget.step(gradient, self.step_size), images)
             if stop is not None and (step + 1) % stop.every == 0 and step + 1 < self.steps:
                 done, pace = stop(cloaked, pace)
                 if done.any():
@@ -84,7 +83,6 @@ class GradientAttack:
                     active, cloaked, images, pace = active[~done], cloaked[~done], images[~done], pace[~done]
                     objective, budget, stop = objective[~done], budget[~done], stop[~done]
                     memories = [memory[~done] for memory in memories]
-                    project = budget.around(images)
                 if not len(active):
                     break
         finished[active] = cloaked
