@@ -17,6 +17,7 @@ from pathlib import Path
 from PIL import Image
 
 from faceveil.bench import EXPERIMENTS, Run, report
+from faceveil.bench.base import Settings
 
 ROOT = Path(__file__).parents[1]
 PAGE, KEPT = ROOT / "docs/results.md", ROOT / "docs/results"
@@ -32,8 +33,10 @@ Made by `make results` of [what the cells found](results/); not written by hand.
 
 
 def keep(folder: Path) -> None:
-    """Copies a report's cells, with the data sets' paths as seen from the project."""
+    """Copies a report's cells, with the data sets' paths as seen from the project; a quick version is left out."""
     told = json.loads((folder / "cells.json").read_text("utf-8"))
+    if told["quick"]:
+        return
     for used in told["data"].values():
         used["path"] = os.path.relpath(used["path"], ROOT)
     told["command"] = report.command(report.load(told, EXPERIMENTS[told["experiment"]]))
@@ -66,14 +69,15 @@ def _section(name: str, run: Run) -> str:
 
 
 def _missing(run: Run) -> str:
-    """Says which settings of the experiment were not measured."""
-    done = [cell.settings for cell in run.cells]
-    left = [
-        ", ".join(f"{name} {value}" for name, value in each.items())
-        for each in run.experiment.full.settings
-        if each not in done
-    ]
+    """Says which settings of the experiment were not measured, on however many probes."""
+    measured = {_kind(cell.settings) for cell in run.cells}
+    wanted = dict.fromkeys(map(_kind, run.experiment.full.settings))
+    left = [each for each in wanted if each not in measured]
     return f"\nNot measured yet: {'; '.join(left)}.\n" if left else ""
+
+
+def _kind(settings: Settings) -> str:
+    return ", ".join(f"{name} {value}" for name, value in settings.items() if name != "probes")
 
 
 def draw(name: str, run: Run) -> None:

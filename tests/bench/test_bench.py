@@ -17,7 +17,7 @@ from faceveil.bench import Table, run, write
 from faceveil.bench.cilloni.breadth import BREADTH
 from faceveil.bench.cilloni.strategies import STRATEGIES
 from faceveil.bench.material import People
-from faceveil.bench.report import caption, command, load
+from faceveil.bench.report import caption, command, load, record
 from faceveil.bench.source import digest
 from faceveil.errors import SettingError
 
@@ -192,6 +192,9 @@ def test_the_report_says_the_same_everywhere(photos, net, tmp_path):
     assert [cell["found"]["level"] for cell in told["cells"]] == [1.0, 2.0]
     assert {"faceveil", "PyTorch"} <= set(told["versions"])
     assert load(told, done.experiment) == done
+    limited = replace(done, experiment=replace(done.experiment, at_most=2))
+    assert "--at-most 2 --quick --seed 3" in command(limited)
+    assert load(record(limited), done.experiment) == limited
 
 
 def test_the_page_stands_alone(photos, net, tmp_path):

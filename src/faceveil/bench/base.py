@@ -53,6 +53,7 @@ class Experiment:
     `original` says on what the paper ran it, `printed` what it printed, by row and column,
     and `notes` how to read it. Each of `recognizers` fills cells of its own; of several with `+` between, cloaks are
     made against all together. Cloaks are measured with the `judges`, or where there are none with their surrogates.
+    `at_most` is how many people, pairs or probes it was limited to.
 
     `measure` fills one cell; `table` and `figures`, by their captions, show all of them.
     """
@@ -70,6 +71,7 @@ class Experiment:
     table: Callable[[Sequence[Cell]], Table]
     figures: Callable[[Sequence[Cell]], Mapping[str, Figure]]
     judges: tuple[str, ...] = ()
+    at_most: int | None = None
 
 
 def groups(cells: Sequence[Cell]) -> dict[str, list[Cell]]:

@@ -5,7 +5,7 @@ import csv
 import html
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,8 @@ def command(run: Run) -> str:
         words.append(f"--recognizers {','.join(_makers(run))}")
     if run.judges != run.experiment.judges:
         words.append(f"--judges {','.join(run.judges)}")
+    if run.experiment.at_most:
+        words.append(f"--at-most {run.experiment.at_most}")
     words += ["--quick"] * run.quick + [f"--seed {run.seed}"] * bool(run.seed)
     return " ".join(words)
 
@@ -81,6 +83,7 @@ def record(run: Run) -> dict[str, object]:
         "experiment": run.experiment.name,
         "paper": run.experiment.paper,
         "quick": run.quick,
+        "at_most": run.experiment.at_most,
         "seed": run.seed,
         "data": {name: asdict(used) for name, used in run.data.items()},
         "judges": run.judges,
@@ -96,7 +99,7 @@ def record(run: Run) -> dict[str, object]:
 def load(told: Mapping[str, Any], experiment: Experiment) -> Run:
     """The run of an experiment that `record` wrote."""
     return Run(
-        experiment=experiment,
+        experiment=replace(experiment, at_most=told.get("at_most")),
         quick=told["quick"],
         seed=told["seed"],
         data={name: Used(**used) for name, used in told["data"].items()},

@@ -114,7 +114,7 @@ def _limited(experiment: Experiment, most: int) -> Experiment:
             return replace(plan, settings=tuple(fewer))
         raise SettingError(f"{experiment.name} draws neither people nor pairs; leave --at-most out")
 
-    return replace(experiment, full=limited(experiment.full), quick=limited(experiment.quick))
+    return replace(experiment, full=limited(experiment.full), quick=limited(experiment.quick), at_most=most)
 
 
 def _listed(names: str | None, usual: Sequence[str]) -> Sequence[str]:
