@@ -164,9 +164,10 @@ def protect(
             if as_json:
                 reports.append(_report(outcome, pictured))
             elif len(jobs) == 1:
-                _show(outcome, pictured)
+                _show(outcome, pictured, _advice(outcome, method, surrogate))
             elif outcome.recognized:
-                fail(f"{one_line(outcome.job.destination)}: still recognized by {_by(outcome)}; {_advice(outcome)}")
+                advice = _advice(outcome, method, surrogate)
+                fail(f"{one_line(outcome.job.destination)}: still recognized by {_by(outcome)}; {advice}")
     except KeyboardInterrupt:
         fail("stopped; run the same command again to go on")
         raise typer.Exit(130) from None
@@ -246,7 +247,7 @@ def _picture(outcome: "Outcome", force: bool) -> Path | None:
         return None
 
 
-def _show(outcome: "Outcome", pictured: Path | None) -> None:
+def _show(outcome: "Outcome", pictured: Path | None, advice: str) -> None:
     """The report of one photo; the verdict comes last."""
     console = Console()
     destination = outcome.job.destination
@@ -263,7 +264,7 @@ def _show(outcome: "Outcome", pictured: Path | None) -> None:
     known = sum(face.recognized for face in outcome.faces)
     if known:
         faces = f"{known} of {len(outcome.faces)} faces"
-        print(f"verdict: STILL RECOGNIZED by {_by(outcome)}, {faces}; {_advice(outcome)}")
+        print(f"verdict: STILL RECOGNIZED by {_by(outcome)}, {faces}; {advice}")
     else:
         print("verdict: not recognized, by the recognizers and after the treatments above")
 
@@ -273,9 +274,11 @@ def _by(outcome: "Outcome") -> str:
     return ", ".join(dict.fromkeys(verdict.recognizer for verdict in outcome.failing))
 
 
-def _advice(outcome: "Outcome") -> str:
-    held_out = [verdict.recognizer for verdict in outcome.failing if not verdict.attacked]
-    return f"cloak against it, too: --surrogate {held_out[0]}" if held_out else "try --strength strong"
+def _advice(outcome: "Outcome", method: str, surrogates: list[str] | None) -> str:
+    strangers = [verdict.recognizer for verdict in outcome.failing if not verdict.attacked]
+    if method != "veil":
+        return "try --method veil"
+    return f"cloak against it, too: --surrogate {strangers[0]}" if strangers and surrogates else "try --strength strong"
 
 
 def _report(outcome: "Outcome", pictured: Path | None) -> dict[str, object]:
