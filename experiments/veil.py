@@ -3,7 +3,8 @@
     python experiments/veil.py ../shared/data/lfw out/veil --strength light balanced strong
 
 For each strength: the share of cloaked files whose face, found and embedded again by compiled dlib, lies beyond 0.6
-from another clear photo of the person, as saved, after JPEG 90 and 75, and at half its size and back; how visible it is.
+from another clear photo of the person, as saved, after JPEG 90 and 75, and at half its size and back; and how visible
+it is.
 Files and a sheet of twelve at 200 % stay in the folder for looking at.
 """
 
