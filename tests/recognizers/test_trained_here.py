@@ -24,9 +24,8 @@ def network():
 
 def like(name, network):
     base = card.read("mobilefacenet-foamliu")
-    return store.keep(
-        replace(base, name=name, trained_on='"ours"', thresholds={"far_1e-3": 0.75}, measured={}), network
-    )
+    own = replace(base, name=name, trained_on='"ours"', thresholds={"far_1e-3": 0.75}, measured={})
+    return store.keep(own, network, {"people": ["a", "b"]})
 
 
 def test_is_loaded_by_its_name_and_gives_the_same_embeddings(network):
