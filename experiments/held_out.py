@@ -38,7 +38,7 @@ def main() -> None:
     loaded = {name: recognizers.load(name) for name in {*chain(*groups), *experiment.judges}}
     data = {arguments.data.name: datasets.open(arguments.data)}
     finished = bench.run(
-        replace(experiment, full=plan),
+        replace(experiment, full=plan, at_most=arguments.probes),
         data,
         [tuple(loaded[name] for name in group) for group in groups],
         arguments.out,

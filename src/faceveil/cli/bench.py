@@ -13,7 +13,7 @@ from rich.table import Table
 
 from faceveil import datasets, recognizers
 from faceveil.bench import EXPERIMENTS, Experiment, Plan, report, run
-from faceveil.bench.material import Crowd, ListedPairs, People
+from faceveil.bench.material import ListedPairs, People
 from faceveil.cli.report import show_json
 from faceveil.device import choose
 from faceveil.errors import SettingError
@@ -109,7 +109,7 @@ def _limited(experiment: Experiment, most: int) -> Experiment:
             return replace(plan, choose=replace(plan.choose, people=min(most, plan.choose.people)))
         if isinstance(plan.choose, ListedPairs):
             return replace(plan, choose=replace(plan.choose, each=min(most, plan.choose.each or most)))
-        if isinstance(plan.choose, Crowd):
+        if all("probes" in each for each in plan.settings):
             fewer = ({**each, "probes": min(most, int(each["probes"]))} for each in plan.settings)
             return replace(plan, settings=tuple(fewer))
         raise SettingError(f"{experiment.name} draws neither people nor pairs; leave --at-most out")
