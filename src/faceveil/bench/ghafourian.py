@@ -277,8 +277,8 @@ GHAFOURIAN = Experiment(
     ),
     printed=_printed(),
     notes=(
-        "As in the paper, BIM carries over better than ILLC, and both more with epsilon; clear photos are missed in part, "
-        "most by dlib, as heads that learned from a few photos of each person are weak. "
+        "As in the paper, BIM carries over better than ILLC, and both more with epsilon; clear photos are missed in "
+        "part, most by dlib, as heads that learned from a few photos of each person are weak. "
         "In brackets the paper's: of the same networks, else the range of what it prints for a network against itself, "
         "or against another. The classifiers are heads on the recognizers' embeddings, trained on the people's other "
         "photos, and know hundreds of people at most where the paper's know 8,631: a person is more easily among the "
