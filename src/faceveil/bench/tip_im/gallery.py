@@ -17,7 +17,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "MIM": VARIANTS["mim"],
     "DIM": VARIANTS["dim"],
     "MT-DIM": VARIANTS["mt-dim"],
-    "nearest": {"search": "nearest"},  # not the paper's: as MT-DIM, each step toward the target that is nearest then
+    "MT-DIM, drawn": {"search": "drawn"},  # another reading of the paper: the target of each step is drawn by lot
     "Center-Opt": VARIANTS["center-opt"],
     "TIP-IM": {},
 }
