@@ -107,14 +107,14 @@ def test_identification_is_measured_as_the_protocol_does(photos, net, tmp_path):
 
 
 def test_breadth_is_measured_as_far_as_there_are_people(photos, net, tmp_path):
-    sizes = [{"breadth": breadth, "depth": 1, "probes": 2, "times": 3} for breadth in (2, 3, 4)]
+    sizes = [{"breadth": n, "depth": depth, "probes": 2, "times": 3} for n, depth in ((2, 1), (3, 1), (4, 1), (2, 2))]
     done = run(small(BREADTH, People(3, 3), *sizes), {"a": photos}, [(net,)], tmp_path)
-    two, three, four = (cell.found for cell in done.cells)
+    two, three, four, deep = (cell.found for cell in done.cells)
     faces = datasets.prepare(photos, "facenet", net.size)
     embeddings = net(faces[:])
     expected = identify(embeddings, embeddings, faces.labels, people=2, depth=1, probes=2, times=3)
     assert two == {rule: each.mean() for rule, each in expected.items()}
-    assert (three["nearest neighbor"], four) == (1, {})
+    assert (three["nearest neighbor"], four, deep) == (1, {}, {})
     write(done, tmp_path)
     rows = (tmp_path / "table.csv").read_text("utf-8").splitlines()
     assert rows[2].startswith("a,toy-0,3,1,100.00,")

@@ -168,9 +168,13 @@ class Material:
         return self.embedded[judge.name]
 
     def people(self, photos: int, most: int) -> int:
-        """How many people, of at least two, have so many photos with a face; `most` at the most."""
+        """How many people to take where each needs so many photos with a face: at least two, `most` at the most."""
+        return max(2, min(most, self.having(photos)))
+
+    def having(self, photos: int) -> int:
+        """How many people have so many photos with a face."""
         counts = np.bincount(self.faces.labels[self.faces.labels >= 0])
-        return max(2, min(most, int((counts >= photos).sum())))
+        return int((counts >= photos).sum())
 
     def cloaked(self, cloak: Callable[[Images], Images]) -> Cloaked:
         """The photos cloaked, a batch at a time."""

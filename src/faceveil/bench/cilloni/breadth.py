@@ -23,7 +23,7 @@ def _sizes(breadths: Sequence[int], depths: Sequence[int], probes: int, times: i
 def _measure(material: Material, settings: Settings) -> Found:
     """The mean accuracy of each rule on clear photos; nothing where too few people have as many photos."""
     breadth, depth, probes, times = (int(settings[name]) for name in ("breadth", "depth", "probes", "times"))
-    if material.people(depth + probes, breadth) < breadth:
+    if material.having(depth + probes) < breadth:
         return {}
     clear, labels, seed = material.clear, material.faces.labels, material.seed
     accuracies = identify(clear, clear, labels, people=breadth, depth=depth, probes=probes, times=times, seed=seed)
@@ -53,10 +53,10 @@ def _figures(cells: Sequence[Cell]) -> dict[str, Figure]:
         gains = {rule: _gains(group, rule) for rule in RULES}
         most = max(gain for _, values in gains.values() for gain in values)
         figures[f"Fig. 10: accuracy of identification by clear photos; {where}"] = plots.lines_in_panels(
-            curves, _PEOPLE, "accuracy", top=1.0
+            curves, _PEOPLE, "accuracy", top=1.0, ticks=_breadths(group)
         )
         figures[f"Fig. 11: how many times better than chance, the mean over depths; {where}"] = plots.lines(
-            gains, _PEOPLE, "accuracy / accuracy of chance", top=most
+            gains, _PEOPLE, "accuracy / accuracy of chance", top=most, ticks=_breadths(group)
         )
     return figures
 
@@ -66,10 +66,14 @@ def _curve(cells: Sequence[Cell], rule: str) -> plots.Points:
 
 
 def _gains(cells: Sequence[Cell], rule: str) -> plots.Points:
-    breadths = sorted({float(cell.settings["breadth"]) for cell in cells})
+    breadths = _breadths(cells)
     return breadths, [
         mean(_gain(cell, rule) for cell in cells if cell.settings["breadth"] == breadth) for breadth in breadths
     ]
+
+
+def _breadths(cells: Sequence[Cell]) -> list[float]:
+    return sorted({float(cell.settings["breadth"]) for cell in cells})
 
 
 def _gain(cell: Cell, rule: str) -> float:
