@@ -88,9 +88,9 @@ def test_two_devices_learn_as_one(tmp_path):
 
 
 def test_another_run_s_folder_is_left_alone(tmp_path):
-    run(tmp_path, 1, settings={"width": 8})
+    run(tmp_path, 1, width=8)
     with pytest.raises(SettingError, match="width 8, not 16"):
-        run(tmp_path, 2, settings={"width": 16})
+        run(tmp_path, 2, width=16)
 
 
 def test_a_damaged_checkpoint_says_so(tmp_path):

@@ -6,7 +6,7 @@ Vos, 2023, Creating a Defense against Face De-Identification, Algorithm 1. The s
 import hashlib
 import inspect
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -28,14 +28,13 @@ from faceveil.objectives.cross_entropy import Classes
 from faceveil.objectives.heads import HEADS, TrainingHead
 from faceveil.recognizers import Card, Recognizer, calibration
 from faceveil.recognizers.folding import normalize, restore
-from faceveil.training import Engine, Examples, Learner, Workshop, train
+from faceveil.training import Engine, Examples, Learner, Track, Workshop, train, untracked
 from faceveil.types import Embeddings, Images
 
 PIECE = 16  # photos that are obfuscated, or embedded, together
 
 Rows = Int64[ndarray, " _"]
 Levels = UInt8[ndarray, "_ _ _ 3"]  # images of 8 bits
-Track = Callable[[Sequence[Any], str], Iterable[Any]]  # things to go through, and what is done to them
 
 
 @dataclass(frozen=True)
@@ -96,10 +95,6 @@ class Hardened:
     history: list[dict[str, float]]
 
 
-def _untracked(things: Sequence[Any], what: str) -> Iterable[Any]:
-    return things
-
-
 def harden(
     recognizer: Recognizer,
     faces: Faces,
@@ -110,7 +105,7 @@ def harden(
     name: str = "",
     surrogates: Sequence[Recognizer] = (),
     engine: Engine | None = None,
-    track: Track = _untracked,
+    track: Track = untracked,
 ) -> Hardened:
     """A copy of a recognizer that has learned from its `faces`, clear and obfuscated batches taking turns.
 
@@ -141,18 +136,16 @@ def harden(
     made = {} if course.fresh else _obfuscate(faces, learned, obfuscators, surrogates, folder, track)
     anchors = F.normalize(before)
     lesson = _Lesson(faces, learned, head.together, pupil, anchors, obfuscators, surrogates[1:], made, course.flip)
-    told = {key: value for key, value in asdict(course).items() if key not in ("epochs", "batch", "seed")}
     history = train(
         {"classifier": Learner(classifier, torch.optim.Adam(classifier.parameters(), course.rate))},
         lesson,
         Examples(len(lesson.groups), lambda chosen: chosen),
         folder,
-        epochs=course.epochs,
-        batch=max(1, course.batch // head.together),
-        seed=course.seed,
-        settings={**told, "photos": _digest(faces, learned), "obfuscators": _told(obfuscators, surrogates)},
         engine=engine,
         track=track,
+        photos=_digest(faces, learned),
+        obfuscators=_told(obfuscators, surrogates),
+        **asdict(replace(course, batch=max(1, course.batch // head.together))),
     )
     people = tuple(faces.identities[label] for label in np.unique(faces.labels[learned]))
     restore(network)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 CHECKPOINT = "checkpoint.pt"
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
-Indices = Int64[ndarray, " k"]
+Indices = Int64[ndarray, " _"]
 Figures = Mapping[str, float]
 Track = Callable[[Sequence[Indices], str], Iterable[Indices]]  # batches to go through, and what is done to them
 
@@ -111,7 +111,8 @@ class Workshop:
 Step = Callable[[Workshop, Any], Mapping[str, Tensor]]
 
 
-def _untracked(batches: Sequence[Indices], what: str) -> Iterable[Indices]:
+def untracked(batches: Sequence[Indices], what: str) -> Sequence[Indices]:
+    """Shows nothing."""
     return batches
 
 
@@ -124,24 +125,25 @@ def train(
     epochs: int,
     batch: int,
     seed: int = 0,
-    settings: Mapping[str, Any] | None = None,
     engine: Engine | None = None,
     judge: Callable[[int], Figures] | None = None,
-    track: Track = _untracked,
+    track: Track = untracked,
+    **settings: Any,
 ) -> list[dict[str, float]]:
     """Trains modules in place, epoch by epoch, and returns each epoch's figures: mean losses, and what `judge` finds.
 
     `step` takes a batch, descends by itself (see `Workshop`) and returns its losses by name. A batch is shared out
     among the devices; each epoch shows every example once in an order of its own, less what fills no whole batch.
     After each epoch `folder`/checkpoint.pt is replaced; where there is one, the run goes on from it, and ends with the
-    same weights as if it had never been stopped (on the same machine). `settings` are kept with it: plain values.
+    same weights as if it had never been stopped (on the same machine). Further `settings`, plain values, are kept with
+    it, so that a run of others is not mistaken for it.
 
     Raises `SettingError` where the folder holds a run of other settings, for fewer examples than devices, and for
     losses that are no longer numbers.
     """
     fabric = (engine or Engine()).start()
     wrapped = {name: fabric.setup(learner.module, learner.optimizer) for name, learner in learners.items()}
-    kept = {"batch": batch, "seed": seed, **(settings or {})}
+    kept = {"batch": batch, "seed": seed, **settings}
     remove_leftovers(folder)
     history = _resume(fabric, learners, folder / CHECKPOINT, kept)
     for epoch in range(len(history) + 1, epochs + 1):

@@ -1,14 +1,14 @@
 """GAP (Poursaeed et al., 2018): Generative Adversarial Perturbations, universal. https://arxiv.org/abs/1712.02328"""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 
-from faceveil.attacks.universal import Aim, Perturbation, TrainedAttack, Universal, untracked
-from faceveil.training import Engine, Examples, Learner, Track, Workshop, train
+from faceveil.attacks.universal import Aim, Perturbation, TrainedAttack, Universal
+from faceveil.training import Engine, Examples, Learner, Track, Workshop, train, untracked
 from faceveil.types import Images
 
 
@@ -92,17 +92,7 @@ class GAP(TrainedAttack):
             shop.descend("generator", loss)
             return {"loss": loss}
 
-        train(
-            {"generator": Learner(generator, optimizer)},
-            step,
-            images,
-            folder,
-            epochs=self.epochs,
-            batch=self.batch,
-            seed=self.seed,
-            settings={"attack": "gap", "epsilon": self.epsilon, "width": self.width, "rate": self.rate},
-            engine=engine,
-            track=track,
-        )
+        learners = {"generator": Learner(generator, optimizer)}
+        train(learners, step, images, folder, engine=engine, track=track, attack="gap", **asdict(self))
         with torch.no_grad():
             return Universal(generator.eval()().cpu())

@@ -3,16 +3,16 @@
 https://arxiv.org/abs/1904.00979
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from faceveil.attacks.universal import Aim, TrainedAttack, Universal, untracked
+from faceveil.attacks.universal import Aim, TrainedAttack, Universal
 from faceveil.errors import SettingError
-from faceveil.training import Engine, Examples, Learner, Track, Workshop, train
+from faceveil.training import Engine, Examples, Learner, Track, Workshop, train, untracked
 from faceveil.types import Images
 
 
@@ -88,18 +88,8 @@ class RHP(TrainedAttack):
             shop.descend("transformer", loss)
             return {"loss": loss}
 
-        train(
-            {"transformer": Learner(transformer, optimizer)},
-            step,
-            images,
-            folder,
-            epochs=self.epochs,
-            batch=self.batch,
-            seed=self.seed,
-            settings={"attack": "rhp", "epsilon": self.epsilon, "columns": self.columns, "rate": self.rate},
-            engine=engine,
-            track=track,
-        )
+        learners = {"transformer": Learner(transformer, optimizer)}
+        train(learners, step, images, folder, engine=engine, track=track, attack="rhp", **asdict(self))
         device = next(transformer.parameters()).device
         none = torch.zeros((1, *size), device=device)
         with torch.no_grad():

@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 from torch import Generator, Tensor
 
-from faceveil.attacks.universal import Aim, TrainedAttack, Universal, untracked
+from faceveil.attacks.universal import Aim, TrainedAttack, Universal
 from faceveil.objectives.base import Objective
-from faceveil.training import Engine, Examples, Track
+from faceveil.training import Engine, Examples, Track, untracked
 from faceveil.types import Images
 
 

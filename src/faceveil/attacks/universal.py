@@ -1,7 +1,7 @@
 """The contract: a trained attack learns from many faces, once, and then cloaks any without a look at a recognizer."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from faceveil.objectives.base import Objective
-from faceveil.training import Engine, Examples, Indices, Track
+from faceveil.training import Engine, Examples, Track, untracked
 from faceveil.types import Images
 
 Perturbation = Float[Tensor, "3 h w"]  # in [0, 1]: a level is 1/255
@@ -24,11 +24,6 @@ class Universal:
 
     def __call__(self, images: Images, objective: Objective | None = None) -> Images:
         return (images + self.perturbation.to(images)).clamp(0, 1)
-
-
-def untracked(batches: Sequence[Indices], what: str) -> Sequence[Indices]:
-    """Shows nothing."""
-    return batches
 
 
 class TrainedAttack(ABC):

@@ -13,11 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from faceveil.attacks.budget import Linf
-from faceveil.attacks.universal import untracked
 from faceveil.errors import SettingError
 from faceveil.methods.learned import Learned, likeness, start_small
 from faceveil.recognizers import Recognizer
-from faceveil.training import Engine, Examples, Learner, Track, Workshop, train
+from faceveil.training import Engine, Examples, Learner, Track, Workshop, train, untracked
 from faceveil.types import Images
 
 
@@ -157,18 +156,8 @@ def learn(
         shop.descend("generator", unseen + learning.identity * alike + weight * size)
         return {"seen": seen, "unseen": unseen, "cosine": alike, "norm": norm.mean()}
 
-    history = train(
-        {"generator": _learner(generator, learning), "discriminator": _learner(discriminator, learning)},
-        step,
-        faces,
-        folder,
-        epochs=learning.epochs,
-        batch=learning.batch,
-        seed=learning.seed,
-        settings={key: value for key, value in asdict(learning).items() if key not in ("epochs", "batch", "seed")},
-        engine=engine,
-        track=track,
-    )
+    learners = {"generator": _learner(generator, learning), "discriminator": _learner(discriminator, learning)}
+    history = train(learners, step, faces, folder, engine=engine, track=track, **asdict(learning))
     return generator.cpu(), history
 
 

@@ -14,11 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from faceveil.attacks.budget import Linf
-from faceveil.attacks.universal import untracked
 from faceveil.methods.learned import Learned, likeness, start_small
 from faceveil.objectives.dissimilarity import Dissimilarity
 from faceveil.recognizers import Recognizer
-from faceveil.training import Engine, Examples, Learner, Track, Workshop, train
+from faceveil.training import Engine, Examples, Learner, Track, Workshop, train, untracked
 from faceveil.types import Images
 
 STAGES = 3  # of stride 2: a face of 112 x 112 becomes 14 x 14 latents
@@ -85,18 +84,8 @@ def learn(
         shop.descend("autoencoder", alike + learning.price * (unlike - learning.dssim).clamp(min=0).mean())
         return {"cosine": alike, "dssim": unlike.mean()}
 
-    history = train(
-        {"autoencoder": Learner(module, torch.optim.Adam(module.parameters(), learning.rate))},
-        step,
-        faces,
-        folder,
-        epochs=learning.epochs,
-        batch=learning.batch,
-        seed=learning.seed,
-        settings={key: value for key, value in asdict(learning).items() if key not in ("epochs", "batch", "seed")},
-        engine=engine,
-        track=track,
-    )
+    learners = {"autoencoder": Learner(module, torch.optim.Adam(module.parameters(), learning.rate))}
+    history = train(learners, step, faces, folder, engine=engine, track=track, **asdict(learning))
     return module.cpu(), history
 
 

@@ -4,7 +4,7 @@ import hashlib
 import io
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -14,14 +14,14 @@ from torch import Generator, Tensor, nn
 
 from faceveil import weights
 from faceveil.attacks.quantization import Grid
-from faceveil.attacks.universal import Perturbation, untracked
+from faceveil.attacks.universal import Perturbation
 from faceveil.methods.apf import Apf
 from faceveil.methods.apf.cloud import Cloud
 from faceveil.methods.scene import Own, Scene
 from faceveil.objectives.feature import Dodging
 from faceveil.photo.files import publish
 from faceveil.recognizers import Recognizer
-from faceveil.training import Engine, Examples, Figures, Indices, Learner, Step, Track, Workshop, train
+from faceveil.training import Engine, Examples, Figures, Indices, Learner, Step, Track, Workshop, train, untracked
 from faceveil.types import Images
 
 BATCH = 32  # photos whose gradients are found together, and kept in one file
@@ -215,26 +215,22 @@ class Lesson:
     def _train(
         self, place: str, module: nn.Module, step: Step, epochs: int, judge: Callable[[int], Figures] | None = None
     ) -> list[dict[str, float]]:
-        own = asdict(self.learning)
-        skipped = {"batch", "seed", "epochs"} | ({"enhanced", "ascents"} if place == "transfer" else set())
-        settings = {name: own[name] for name in own if name not in skipped}
-        settings |= {
-            "probe": self.probe.name,
-            "servers": [server.name for server in self.servers],
-            "pairs": len(self.pairs),
-        }
+        count = len(self.pairs)
+        settings = asdict(replace(self.learning, epochs=epochs, batch=min(self.learning.batch, count)))
+        for name in ("enhanced", "ascents") if place == "transfer" else ():
+            del settings[name]  # they make no difference yet
         return train(
             {"cloud": Learner(module, torch.optim.Adam(module.parameters(), self.learning.rate))},
             step,
-            Examples(len(self.pairs), lambda rows: rows),
+            Examples(count, lambda rows: rows),
             self.folder / place,
-            epochs=epochs,
-            batch=min(self.learning.batch, len(self.pairs)),
-            seed=self.learning.seed,
-            settings=settings,
             engine=self.engine,
             judge=judge,
             track=self.track,
+            probe=self.probe.name,
+            servers=[server.name for server in self.servers],
+            pairs=count,
+            **settings,
         )
 
 
