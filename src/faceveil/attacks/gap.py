@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 
+from faceveil.attacks.residual import Residual, normalized
 from faceveil.attacks.universal import Aim, Perturbation, TrainedAttack, Universal
 from faceveil.training import Engine, Examples, Learner, Track, Workshop, train, untracked
 from faceveil.types import Images
@@ -15,7 +16,8 @@ from faceveil.types import Images
 class PerturbationGenerator(nn.Module):
     """The ResNet of Johnson et al. (2016), `width` channels wide at full size, from fixed noise to a perturbation.
 
-    Two convolutions with stride 2, `blocks` residual blocks, two back; scaled down to `radius` where it is larger.
+    Two convolutions with stride 2, `blocks` residual blocks, two back; scaled down to `radius` where it is larger. Its
+    layers are normalized over the image: by batch would be the same, as a batch is of one noise.
     """
 
     noise: Tensor
@@ -27,12 +29,12 @@ class PerturbationGenerator(nn.Module):
         self.register_buffer("noise", drawn)
         wide = 4 * width
         self.layers = nn.Sequential(
-            *_layer(nn.Conv2d(3, width, 7, padding=3, padding_mode="reflect", bias=False)),
-            *_layer(nn.Conv2d(width, 2 * width, 3, stride=2, padding=1, bias=False)),
-            *_layer(nn.Conv2d(2 * width, wide, 3, stride=2, padding=1, bias=False)),
-            *(_Residual(wide) for _ in range(blocks)),
-            *_layer(nn.ConvTranspose2d(wide, 2 * width, 3, stride=2, padding=1, output_padding=1, bias=False)),
-            *_layer(nn.ConvTranspose2d(2 * width, width, 3, stride=2, padding=1, output_padding=1, bias=False)),
+            *normalized(nn.Conv2d(3, width, 7, padding=3, padding_mode="reflect", bias=False)),
+            *normalized(nn.Conv2d(width, 2 * width, 3, stride=2, padding=1, bias=False)),
+            *normalized(nn.Conv2d(2 * width, wide, 3, stride=2, padding=1, bias=False)),
+            *(Residual(wide) for _ in range(blocks)),
+            *normalized(nn.ConvTranspose2d(wide, 2 * width, 3, stride=2, padding=1, output_padding=1, bias=False)),
+            *normalized(nn.ConvTranspose2d(2 * width, width, 3, stride=2, padding=1, output_padding=1, bias=False)),
             nn.Conv2d(width, 3, 7, padding=3, padding_mode="reflect"),
             nn.Tanh(),
         )
@@ -41,26 +43,6 @@ class PerturbationGenerator(nn.Module):
         height, width = self.noise.shape[2:]
         made: Tensor = self.layers(self.noise)[0, :, :height, :width]
         return made * (self.radius / made.abs().amax()).clamp(max=1)
-
-
-class _Residual(nn.Module):
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            *_layer(nn.Conv2d(width, width, 3, padding=1, padding_mode="reflect", bias=False)),
-            nn.Conv2d(width, width, 3, padding=1, padding_mode="reflect", bias=False),
-            nn.InstanceNorm2d(width, affine=True),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = x + self.layers(x)
-        return y
-
-
-def _layer(convolution: nn.Module) -> tuple[nn.Module, ...]:
-    """With a normalization over the image, as one of batches has one image here anyway."""
-    width = int(convolution.out_channels)  # type: ignore[arg-type]
-    return convolution, nn.InstanceNorm2d(width, affine=True), nn.ReLU()
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from faceveil.attacks.budget import Linf
+from faceveil.attacks.residual import Residual, normalized
 from faceveil.errors import SettingError
 from faceveil.methods.learned import Learned, likeness, start_small
 from faceveil.recognizers import Recognizer
@@ -31,10 +32,10 @@ class Generator(nn.Module):
         super().__init__()
         wide = 4 * width
         self.layers = nn.Sequential(
-            *_coded(nn.Conv2d(3, width, 7, padding=3, padding_mode="reflect")),
-            *_coded(nn.Conv2d(width, 2 * width, 4, stride=2, padding=1, padding_mode="reflect")),
-            *_coded(nn.Conv2d(2 * width, wide, 4, stride=2, padding=1, padding_mode="reflect")),
-            *(_Residual(wide) for _ in range(blocks)),
+            *normalized(nn.Conv2d(3, width, 7, padding=3, padding_mode="reflect")),
+            *normalized(nn.Conv2d(width, 2 * width, 4, stride=2, padding=1, padding_mode="reflect")),
+            *normalized(nn.Conv2d(2 * width, wide, 4, stride=2, padding=1, padding_mode="reflect")),
+            *(Residual(wide, bias=True) for _ in range(blocks)),
             *_decoded(wide, 2 * width),
             *_decoded(2 * width, width),
             start_small(nn.Conv2d(width, 3, 7, padding=3, padding_mode="reflect"), 0.1),
@@ -46,27 +47,9 @@ class Generator(nn.Module):
         return added
 
 
-def _coded(convolution: nn.Conv2d) -> tuple[nn.Module, ...]:
-    return convolution, nn.InstanceNorm2d(convolution.out_channels, affine=True), nn.ReLU()
-
-
 def _decoded(before: int, after: int) -> tuple[nn.Module, ...]:
     convolution = nn.Conv2d(before, after, 5, padding=2, padding_mode="reflect")
     return nn.Upsample(scale_factor=2), convolution, nn.GroupNorm(1, after), nn.ReLU()
-
-
-class _Residual(nn.Module):
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            *_coded(nn.Conv2d(width, width, 3, padding=1, padding_mode="reflect")),
-            nn.Conv2d(width, width, 3, padding=1, padding_mode="reflect", bias=False),
-            nn.InstanceNorm2d(width, affine=True),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = x + self.layers(x)
-        return y
 
 
 class Discriminator(nn.Module):
