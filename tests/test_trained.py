@@ -40,6 +40,8 @@ def test_tensors_of_another_module_are_refused(written):
     path.with_suffix(".json").write_text(json.dumps(note | {"options": {"in_features": 4, "out_features": 2}}))
     with pytest.raises(WeightsError, match="size mismatch for weight"):
         trained.read(path).build(nn.Linear)
+    with pytest.raises(WeightsError, match="unexpected keyword argument"):
+        trained.read(path).build(nn.ReLU)
 
 
 @pytest.mark.parametrize("name", ["nothing", "nothing.safetensors", ""])

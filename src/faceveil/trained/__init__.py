@@ -34,14 +34,14 @@ class Trained:
     def build(self, kind: Callable[..., Module]) -> Module:
         """The module of these options with these tensors, in eval mode, not to be trained further.
 
-        Raises `WeightsError` where the tensors do not fit it.
+        Raises `WeightsError` where they do not fit it.
         """
-        module = kind(**self.options)
         try:
+            module = kind(**self.options)
             module.load_state_dict(dict(self.tensors))
-        except RuntimeError as error:
+        except (RuntimeError, TypeError) as error:
             told = " ".join(str(error).split())
-            raise WeightsError(f"these tensors are of another module ({told}); train it again") from error
+            raise WeightsError(f"what was trained is another module ({told}); train it again") from error
         return module.eval().requires_grad_(False)
 
 
