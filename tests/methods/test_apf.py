@@ -88,7 +88,7 @@ def kept(tmp_path):
     torch.manual_seed(0)
     module = Cloud(width=2, values=2, size=(112, 112))
     path = tmp_path / "cloud.safetensors"
-    trained.write(trained.Trained(module.state_dict(), {"width": 2, "values": 2}, {}), path)
+    trained.write(trained.Trained(module.state_dict(), {"width": 2, "values": 2}, {"servers": ["toy-9"]}), path)
     return path
 
 
@@ -99,6 +99,10 @@ def test_the_cloud_on_this_machine_sees_what_a_server_would_see(kept, epsilon):
     sent = Grid(epsilon, 2)(method.gradient(faces))
     expected = load(kept)(sent * (8 / epsilon)) * (epsilon / 8)
     assert torch.allclose(method.perturbation(faces), expected, atol=1e-6)
+
+
+def test_what_the_cloud_learned_to_fool_was_attacked_too(kept):
+    assert Apf((PROBE,), model=str(kept)).attacked == (PROBE.name, "toy-9")
 
 
 def test_another_attack_is_refused():

@@ -94,7 +94,7 @@ def test_each_face_is_cloaked_as_if_alone():
 def kept(tmp_path):
     drawn = torch.randn(3, 112, 112, generator=torch.Generator().manual_seed(0)).sign()
     path = tmp_path / "drawn.safetensors"
-    trained.write(keep(Universal(8 / 255 * drawn), 8.0, {}), path)
+    trained.write(keep(Universal(8 / 255 * drawn), 8.0, {"servers": ["toy-9"]}), path)
     return drawn, path
 
 
@@ -103,6 +103,7 @@ def test_a_universal_perturbation_is_scaled_to_epsilon(kept):
     scene = Scene.cut(pictures(2, size=112), "arcface", NETS)
     method = UniversalMethod(NETS, str(path), epsilon=4)
     assert torch.allclose(method.perturbation(scene), (4 / 255 * drawn).expand(2, -1, -1, -1), atol=1e-6)
+    assert method.attacked == ("toy-9",)
 
 
 def test_a_universal_perturbation_of_another_size_is_refused(kept, tmp_path):
@@ -110,5 +111,7 @@ def test_a_universal_perturbation_of_another_size_is_refused(kept, tmp_path):
     trained.write(keep(Universal(torch.zeros(3, 12, 12)), 8.0, {}), other)
     with pytest.raises(WeightsError, match="holds a perturbation of"):
         UniversalMethod(NETS, str(other))
+    with pytest.raises(WeightsError, match="advfaces holds a perturbation of"):
+        UniversalMethod(NETS, "advfaces")
     with pytest.raises(SettingError, match="epsilon is 0"):
         UniversalMethod(NETS, str(kept[1]), epsilon=0)

@@ -32,9 +32,9 @@ METHODS: Mapping[str, Callable[..., Method]] = {
     "advfaces": AdvFaces,
     "latent": Latent,
     "apf": Apf,
-    "uap": partial(UniversalMethod, file="uap"),
-    "gap": partial(UniversalMethod, file="gap"),
-    "rhp": partial(UniversalMethod, file="rhp"),
+    "uap": partial(UniversalMethod, model="uap"),
+    "gap": partial(UniversalMethod, model="gap"),
+    "rhp": partial(UniversalMethod, model="rhp"),
 }
 
 # Methods that are to be used with several recognizers where nothing is said.

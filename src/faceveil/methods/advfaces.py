@@ -12,10 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from faceveil.attacks.budget import Linf
 from faceveil.attacks.residual import Residual, normalized
 from faceveil.errors import SettingError
-from faceveil.methods.learned import Learned, likeness, start_small
+from faceveil.methods.learned import Generated, likeness, start_small
 from faceveil.recognizers import Recognizer
 from faceveil.training import Engine, Examples, Learner, Track, Workshop, train, untracked
 from faceveil.types import Images
@@ -149,17 +148,9 @@ def _learner(module: nn.Module, learning: Learning) -> Learner:
 
 
 @dataclass(frozen=True)
-class AdvFaces(Learned):
-    """Adds what AdvFaces' generator makes of each face; `epsilon` limits it in 8-bit levels, the paper has no limit."""
+class AdvFaces(Generated):
+    """Adds what AdvFaces' generator makes of each face."""
 
-    surrogates: tuple[Recognizer, ...]
     model: str = "advfaces"
-    epsilon: float = 255.0
-    batch: int = 16
-    seed: int = 0
-    weights: tuple[float, ...] = ()
 
     kind = Generator
-
-    def __post_init__(self) -> None:
-        Linf(self.epsilon)  # raises `SettingError` for a budget that makes no sense

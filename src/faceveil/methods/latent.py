@@ -13,8 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from faceveil.attacks.budget import Linf
-from faceveil.methods.learned import Learned, likeness, start_small
+from faceveil.methods.learned import Generated, likeness, start_small
 from faceveil.objectives.dissimilarity import Dissimilarity
 from faceveil.recognizers import Recognizer
 from faceveil.training import Engine, Examples, Learner, Track, Workshop, train, untracked
@@ -90,17 +89,9 @@ def learn(
 
 
 @dataclass(frozen=True)
-class Latent(Learned):
-    """Adds what the encoder-decoder makes of each face; `epsilon` limits it in 8-bit levels, if that is wanted."""
+class Latent(Generated):
+    """Adds what the encoder-decoder makes of each face."""
 
-    surrogates: tuple[Recognizer, ...]
     model: str = "latent"
-    epsilon: float = 255.0
-    batch: int = 16
-    seed: int = 0
-    weights: tuple[float, ...] = ()
 
     kind = Autoencoder
-
-    def __post_init__(self) -> None:
-        Linf(self.epsilon)  # raises `SettingError` for a budget that makes no sense

@@ -1,12 +1,14 @@
-"""Cloaks that a module makes in one pass, trained beforehand by us or by a user."""
+"""Cloaks that were trained beforehand, by us or by a user."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 from torch import nn
 
 from faceveil import trained
+from faceveil.attacks.budget import Linf
 from faceveil.methods.identities import apart
 from faceveil.methods.scene import Scene
 from faceveil.methods.stencil import Stencil
@@ -16,12 +18,36 @@ from faceveil.types import Images, PerImage
 
 
 class Learned(Stencil):
-    """Adds what a module makes of each face: the one that ships under the name `model`, or lies in that file.
-
-    The surrogates make no difference: what was learned is to fool those of the training.
-    """
+    """Uses what ships under the name `model`, or lies in that file."""
 
     model: str
+
+    @cached_property
+    def lesson(self) -> trained.Trained:
+        """What was trained; raises `WeightsError` where there is nothing."""
+        return trained.read(self.model)
+
+    @property
+    def attacked(self) -> tuple[str, ...]:
+        """The names of the recognizers that it learned to fool; the surrogates make no difference."""
+        return tuple(self.lesson.recipe["servers"])
+
+
+@dataclass(frozen=True)
+class Generated(Learned):
+    """Adds what a module makes of each face in one pass; `epsilon` limits it in 8-bit levels, the papers have no limit.
+
+    Raises `SettingError` for an epsilon that makes no sense.
+    """
+
+    surrogates: tuple[Recognizer, ...]
+    model: str
+    epsilon: float = 255.0
+    batch: int = 16
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        Linf(self.epsilon)
 
     @property
     @abstractmethod
@@ -29,19 +55,9 @@ class Learned(Stencil):
         """The module's class."""
 
     @cached_property
-    def lesson(self) -> trained.Trained:
-        """What was trained; raises `WeightsError` where there is nothing."""
-        return trained.read(self.model)
-
-    @cached_property
     def module(self) -> nn.Module:
         """The module, ready."""
         return self.lesson.build(self.kind)
-
-    @property
-    def attacked(self) -> tuple[str, ...]:
-        """The names of the recognizers that it learned to fool."""
-        return tuple(self.lesson.recipe["servers"])
 
     def perturbation(self, faces: Scene) -> Images:
         """What is to be added to the scene's images, the faces aligned."""

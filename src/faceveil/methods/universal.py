@@ -6,39 +6,41 @@ Zhang et al. (APF, 2020) compare with these: what is the same for all hides few.
 from dataclasses import dataclass
 from functools import cached_property
 
+import torch
+
 from faceveil import trained
 from faceveil.attacks.budget import Linf
 from faceveil.attacks.universal import Universal
 from faceveil.errors import WeightsError
+from faceveil.methods.learned import Learned
 from faceveil.methods.scene import Scene
-from faceveil.methods.stencil import Stencil
 from faceveil.recognizers import Recognizer
 from faceveil.types import Images
 
 
 @dataclass(frozen=True)
-class UniversalMethod(Stencil):
-    """Adds the perturbation that ships under a name, or lies in a file: scaled to `epsilon` 8-bit levels.
+class UniversalMethod(Learned):
+    """Adds the same perturbation to every face, scaled to `epsilon` 8-bit levels.
 
-    The surrogates make no difference. Raises `WeightsError` where there is no such perturbation.
+    Raises `WeightsError` where there is no such perturbation.
     """
 
     surrogates: tuple[Recognizer, ...]
-    file: str = "uap"
+    model: str = "uap"
     epsilon: float = 8.0
     batch: int = 16
     seed: int = 0
 
     def __post_init__(self) -> None:
         Linf(self.epsilon)  # raises `SettingError` for a budget that makes no sense
-        if (found := tuple(self.attack.perturbation.shape)) != (3, *self.size):
-            raise WeightsError(f"{self.file} holds a perturbation of {found}, not {(3, *self.size)}; train another")
+        if (found := tuple(self.lesson.tensors.get("perturbation", torch.empty(0)).shape)) != (3, *self.size):
+            raise WeightsError(f"{self.model} holds a perturbation of {found}, not {(3, *self.size)}; train another")
 
     @cached_property
     def attack(self) -> Universal:
         """The attack on aligned faces."""
-        kept = trained.read(self.file)
-        return Universal(kept.tensors["perturbation"] * (self.epsilon / kept.options["epsilon"] / 255))
+        scale = self.epsilon / self.lesson.options["epsilon"] / 255
+        return Universal(self.lesson.tensors["perturbation"] * scale)
 
     def perturbation(self, faces: Scene) -> Images:
         """What is to be added to aligned faces: the same for each."""

@@ -14,8 +14,8 @@ from torch import Generator
 from faceveil.attacks.quantization import Grid
 from faceveil.methods.apf import cloud as clouds
 from faceveil.methods.apf import device
+from faceveil.methods.learned import Learned
 from faceveil.methods.scene import Own, Scene
-from faceveil.methods.stencil import Stencil
 from faceveil.objectives.feature import PLAIN, Dodging, scattered
 from faceveil.recognizers import Recognizer
 from faceveil.types import Images
@@ -24,7 +24,7 @@ Cloud = Callable[[Images], Images]  # gradients to noise, each [n, 3, 112, 112],
 
 
 @dataclass(frozen=True)
-class Apf(Stencil):
+class Apf(Learned):
     """Cloaks inside `epsilon` 8-bit levels; the surrogates are the probe, one of them in the paper.
 
     `attack` of `device.ATTACKS` finds the gradient, in `steps` steps of `step_size` levels, with momentum of `decay`
@@ -49,6 +49,11 @@ class Apf(Stencil):
 
     def __post_init__(self) -> None:
         device.build(self.attack, self.epsilon, self.steps, self.step_size, self.decay, self.seed)  # may raise
+
+    @property
+    def attacked(self) -> tuple[str, ...]:
+        """The probe, and the servers that the module learned to fool; a server's own module counts as if it were it."""
+        return (*(probe.name for probe in self.surrogates), *super().attacked)
 
     def perturbation(self, faces: Scene) -> Images:
         """The noise for the scene's images, the faces aligned."""
@@ -78,4 +83,4 @@ class Apf(Stencil):
 
     @cached_property
     def _module(self) -> clouds.Cloud:
-        return clouds.load(self.model)
+        return self.lesson.build(clouds.Cloud)
