@@ -7,6 +7,7 @@ import torch
 from torch import Generator, Tensor
 
 from faceveil.attacks.universal import Aim, TrainedAttack, Universal
+from faceveil.device import choose
 from faceveil.objectives.base import Objective
 from faceveil.training import Engine, Examples, Track, untracked
 from faceveil.types import Images
@@ -33,24 +34,25 @@ class UAP(TrainedAttack):
     def fit(
         self, images: Examples, aim: Aim, folder: Path, engine: Engine | None = None, track: Track = untracked
     ) -> Universal:
+        device = choose((engine or Engine()).device)
         generator = Generator().manual_seed(self.seed)
         orders = [torch.randperm(images.count, generator=generator).numpy() for _ in range(self.passes)]
-        first = images.read(orders[0][:1])
-        found = (2 * torch.rand(first.shape[1:], generator=generator) - 1).to(first) / (10 * 255)
+        size = images.read(orders[0][:1]).shape[1:]
+        found = (2 * torch.rand(size, generator=generator) - 1).to(device) / (10 * 255)
         for number, order in enumerate(orders, 1):
             batches = [order[start : start + self.batch] for start in range(0, len(order), self.batch)]
             fooled = 0
             for chosen in track(batches, f"UAP: pass {number} of {self.passes}"):
-                clear = images.read(chosen)
+                clear = images.read(chosen).to(device)
                 objective = aim(clear)
                 for i in range(len(clear)):
-                    one = torch.tensor([i], device=clear.device)
+                    one = torch.tensor([i], device=device)
                     found = self._add(found, clear[one], objective[one])
                 with torch.no_grad():
                     fooled += int((objective((clear + found).clamp(0, 1)) <= -1).sum())
             if fooled >= self.rate * images.count:
                 break
-        return Universal(found)
+        return Universal(found.cpu())
 
     def _add(self, found: Tensor, image: Images, objective: Objective) -> Tensor:
         change = torch.zeros_like(found)
