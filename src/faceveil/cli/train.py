@@ -2,7 +2,8 @@
 
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,6 +35,9 @@ Without = Annotated[
 ]
 Server = Annotated[list[str], typer.Option(help="Recognizers to learn to fool (may be repeated).", show_default=False)]
 Output = Annotated[Path, typer.Option("--output", "-o", help="The folder for checkpoints and what is learned.")]
+Epochs = Annotated[int, typer.Option(min=1, help="How often each photo is seen.")]
+Batch = Annotated[int, typer.Option(min=1, help="Photos that are learned from together.")]
+Rate = Annotated[float, typer.Option(help="The learning rate.")]
 Precision = Annotated[str, typer.Option(help="32-true, bf16-mixed or 16-mixed.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Seed = Annotated[int, typer.Option(min=0, help="Another seed, another order.")]
@@ -70,8 +74,8 @@ def apf(
         int, typer.Option(min=0, help="Epochs of learning the servers' gradients, which come first.")
     ] = 1,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of learning to fool the servers.")] = 50,
-    batch: Annotated[int, typer.Option(min=1, help="Photos that are learned from together.")] = 100,
-    rate: Annotated[float, typer.Option(help="The learning rate.")] = 1e-4,
+    batch: Batch = 100,
+    rate: Rate = 1e-4,
     precision: Precision = "32-true",
     device: Device = "auto",
     seed: Seed = 0,
@@ -84,25 +88,23 @@ def apf(
     """
     from faceveil.methods.apf.learning import Learning, Lesson, pairs
 
-    start = time.perf_counter()
-    faces, chosen, told = _faces(data, photos, without)
     learning = Learning(
         width, epsilon, enhanced, values, own, attack, steps, ascents, transfers, epochs, batch, rate, seed
     )
-    both = pairs([int(faces.labels[index]) for index in chosen])
+    material = _Material.of(data, photos, without, server, Engine(device, precision))
+    both = pairs(material.faces.labels[material.chosen].tolist())
     lesson = Lesson(
-        Examples(len(chosen), lambda rows: faces[chosen[rows]]),
+        material.examples,
         both,
         recognizers.load(probe, choose(device)).surrogate(),
-        tuple(_load(server, device)),
+        material.nets,
         output,
         learning,
-        engine=Engine(device, precision),
+        engine=material.engine,
         track=_watch,
     )
     cloud, history = lesson.learn()
-    recipe = told | {"probe": probe, "servers": server, "pairs": len(both)}
-    recipe |= {"figures": history[-1], "minutes": round((time.perf_counter() - start) / 60, 1)}
+    recipe = material.recipe(probe=probe, pairs=len(both), figures=history[-1])
     options = {"width": width, "epsilon": epsilon, "enhanced": enhanced, "values": values}
     _write(trained.Trained(cloud.state_dict(), options, recipe), output / "apf.safetensors")
 
@@ -134,9 +136,8 @@ def universal(
     attacks = {"uap": UAP, "gap": GAP, "rhp": RHP}
     if attack not in attacks:
         raise SettingError(f"no universal attack is called {attack!r}; there are {', '.join(attacks)}")
-    start = time.perf_counter()
-    faces, chosen, told = _faces(data, photos, without)
-    nets = _load(server, device)
+    material = _Material.of(data, photos, without, server, Engine(device))
+    nets = material.nets
 
     def aim(clear: Images) -> Objective:
         scene = Scene.cut(clear, TEMPLATE, [net.to(clear.device) for net in nets])
@@ -144,12 +145,9 @@ def universal(
         return scene.mean(lambda i, net: Dodging(net, sources[i]))
 
     times = {} if passes is None else {"passes" if attack == "uap" else "epochs": passes}
-    learned = attacks[attack](epsilon=epsilon, seed=seed, **times).fit(
-        Examples(len(chosen), lambda rows: faces[chosen[rows]].to(choose(device))), aim, output, Engine(device), _watch
-    )
-    recipe = told | {"servers": server, "photos": len(chosen)}
-    recipe |= {"minutes": round((time.perf_counter() - start) / 60, 1)}
-    _write(keep(learned, epsilon, recipe), output / f"{attack}.safetensors")
+    method = attacks[attack](epsilon=epsilon, seed=seed, **times)
+    learned = method.fit(material.examples, aim, output, material.engine, _watch)
+    _write(keep(learned, epsilon, material.recipe()), output / f"{attack}.safetensors")
 
 
 @app.command()
@@ -165,9 +163,9 @@ def advfaces(
     size: Annotated[float, typer.Option(help="The weight of the perturbation's norm.")] = 1.0,
     norm: Annotated[float, typer.Option(help="The L2 norm, of 160 x 160 pixels in [0, 1], that costs nothing.")] = 3.0,
     warmup: Annotated[int, typer.Option(min=0, help="Epochs in which the norm's weight grows.")] = 0,
-    epochs: Annotated[int, typer.Option(min=1, help="How often each photo is seen.")] = 10,
+    epochs: Epochs = 10,
     batch: Annotated[int, typer.Option(min=2, help="Photos that are learned from together.")] = 32,
-    rate: Annotated[float, typer.Option(help="The learning rate.")] = 1e-4,
+    rate: Rate = 1e-4,
     precision: Precision = "32-true",
     device: Device = "auto",
     seed: Seed = 0,
@@ -180,8 +178,6 @@ def advfaces(
     """
     from faceveil.methods.advfaces import Learning, learn
 
-    start = time.perf_counter()
-    faces, chosen, told = _faces(data, photos, without)
     learning = Learning(
         width,
         gan=gan,
@@ -194,9 +190,9 @@ def advfaces(
         batch=batch,
         seed=seed,
     )
-    read = Examples(len(chosen), lambda rows: faces[chosen[rows]])
-    generator, history = learn(read, _load(server, device), output, learning, Engine(device, precision), _watch)
-    recipe = told | _recipe(server, len(chosen), history, start)
+    material = _Material.of(data, photos, without, server, Engine(device, precision))
+    generator, history = learn(material.examples, material.nets, output, learning, material.engine, _watch)
+    recipe = material.recipe(figures=history[-1])
     _write(trained.Trained(generator.state_dict(), {"width": width}, recipe), output / "advfaces.safetensors")
 
 
@@ -209,9 +205,9 @@ def latent(
     without: Without = None,
     width: Annotated[int, typer.Option(min=1, help="Channels of the first stage; a quarter of the latents'.")] = 32,
     dssim: Annotated[float, typer.Option(help="How much a face may change, as structural dissimilarity.")] = 0.03,
-    epochs: Annotated[int, typer.Option(min=1, help="How often each photo is seen.")] = 10,
-    batch: Annotated[int, typer.Option(min=1, help="Photos that are learned from together.")] = 32,
-    rate: Annotated[float, typer.Option(help="The learning rate.")] = 2e-3,
+    epochs: Epochs = 10,
+    batch: Batch = 32,
+    rate: Rate = 2e-3,
     precision: Precision = "32-true",
     device: Device = "auto",
     seed: Seed = 0,
@@ -224,12 +220,10 @@ def latent(
     """
     from faceveil.methods.latent import Learning, learn
 
-    start = time.perf_counter()
-    faces, chosen, told = _faces(data, photos, without)
     learning = Learning(width=width, dssim=dssim, rate=rate, epochs=epochs, batch=batch, seed=seed)
-    read = Examples(len(chosen), lambda rows: faces[chosen[rows]])
-    module, history = learn(read, _load(server, device), output, learning, Engine(device, precision), _watch)
-    recipe = told | _recipe(server, len(chosen), history, start)
+    material = _Material.of(data, photos, without, server, Engine(device, precision))
+    module, history = learn(material.examples, material.nets, output, learning, material.engine, _watch)
+    recipe = material.recipe(figures=history[-1])
     _write(trained.Trained(module.state_dict(), {"width": width}, recipe), output / "latent.safetensors")
 
 
@@ -238,8 +232,8 @@ def recognizer(
     name: Annotated[str, typer.Argument(help="What to call the recognizer.", show_default=False)],
     data: Data,
     like: Annotated[str, typer.Option(help="The recognizer that it is to be built like.")] = "mobilefacenet-foamliu",
-    epochs: Annotated[int, typer.Option(min=1, help="How often each photo is seen.")] = 20,
-    batch: Annotated[int, typer.Option(min=1, help="Photos that are learned from together.")] = 64,
+    epochs: Epochs = 20,
+    batch: Batch = 64,
     rate: Annotated[float, typer.Option("--lr", help="Adam's learning rate.")] = 1e-3,
     head: Annotated[str, typer.Option(help="linear, arcface, cosface, sphereface or triplet.")] = "arcface",
     held_out: Annotated[float, typer.Option(help="The share of people whom thresholds are measured on.")] = 0.1,
@@ -268,29 +262,49 @@ def recognizer(
     learn(start, name, data, (), (), course, Engine(device, precision), force, as_json)
 
 
-def _faces(data: str, photos: int, without: Path | None) -> tuple[Faces, Indices, dict[str, Any]]:
-    """The faces, which of them take part, and what a recipe tells of them."""
-    faces = datasets.prepare(datasets.open(data), TEMPLATE, SIZE, track=_found)
-    out = set(read(without).decode().split("\n")) if without else set()
-    who = [name for name in faces.identities if name not in out]
-    own = (faces.of([name])[:photos] for name in who)
-    chosen = np.concatenate([rows for rows in own if len(rows) > 1] or [np.zeros(0, np.int64)])
-    if not len(chosen):
-        raise SettingError(f"{data}: nobody has two photos with a face; give a folder of people with more")
-    people = sorted({faces.identities[faces.labels[index]] for index in chosen})
-    arguments = [Path(word).name if "/" in word else word for word in sys.argv[1:]]
-    return faces, chosen, {"command": f"faceveil {' '.join(arguments)}", "people": people}
+@dataclass(frozen=True)
+class _Material:
+    """What is learned from: faces of which some take part, and recognizers to fool; since when, and on what."""
 
+    faces: Faces
+    chosen: Indices
+    servers: Sequence[str]
+    engine: Engine
+    start: float
 
-def _recipe(
-    servers: Sequence[str], photos: int, history: Sequence[Mapping[str, float]], start: float
-) -> dict[str, Any]:
-    minutes = round((time.perf_counter() - start) / 60, 1)
-    return {"servers": list(servers), "photos": photos, "figures": dict(history[-1]), "minutes": minutes}
+    @classmethod
+    def of(cls, data: str, photos: int, without: Path | None, servers: Sequence[str], engine: Engine) -> "_Material":
+        """The first photos of each person who has two or more, and does not stay out."""
+        start = time.perf_counter()
+        faces = datasets.prepare(datasets.open(data), TEMPLATE, SIZE, track=_found)
+        out = set(read(without).decode().split("\n")) if without else set()
+        own = (faces.of([name])[:photos] for name in faces.identities if name not in out)
+        chosen = np.concatenate([rows for rows in own if len(rows) > 1] or [np.zeros(0, np.int64)])
+        if not len(chosen):
+            raise SettingError(f"{data}: nobody has two photos with a face; give a folder of people with more")
+        return cls(faces, chosen, servers, engine, start)
 
+    @property
+    def examples(self) -> Examples:
+        """The faces that take part."""
+        return Examples(len(self.chosen), lambda rows: self.faces[self.chosen[rows]])
 
-def _load(names: Sequence[str], device: str) -> list[Recognizer]:
-    return [recognizers.load(name, choose(device)).surrogate() for name in names]
+    @property
+    def nets(self) -> tuple[Recognizer, ...]:
+        """The recognizers' fast copies."""
+        return tuple(recognizers.load(name, choose(self.engine.device)).surrogate() for name in self.servers)
+
+    def recipe(self, **told: object) -> dict[str, object]:
+        """What is to be told of what was learned: the command, whom from and against whom, and how long it took."""
+        arguments = [Path(word).name if "/" in word else word for word in sys.argv[1:]]
+        return {
+            "command": f"faceveil {' '.join(arguments)}",
+            "people": sorted({self.faces.identities[label] for label in self.faces.labels[self.chosen]}),
+            "servers": list(self.servers),
+            "photos": len(self.chosen),
+            **told,
+            "minutes": round((time.perf_counter() - self.start) / 60, 1),
+        }
 
 
 def _watch(batches: Sequence[Any], what: str) -> Iterable[Any]:
