@@ -3,7 +3,7 @@ import pytest
 import torch
 
 import faceveil
-from faceveil.errors import NoFaceError, SettingError
+from faceveil.errors import NoFaceError, ServiceError, SettingError
 from faceveil.faces.region import Region
 from faceveil.jobs import plan
 from faceveil.photo import jpeg
@@ -183,6 +183,25 @@ def test_other_photos_of_a_person_are_no_longer_matched(shared):
     before, after, known = (dlib_embedding(pixels) for pixels in (clear.pixels, jpeg(cloaked, 75), other.pixels))
     assert np.linalg.norm(before - known) < 0.6
     assert np.linalg.norm(after - known) > 0.6
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ServiceError("example.org: refused (401): another token"), "example.org: refused (401): another token"),
+        (MemoryError("no room"), "cannot be cloaked (no room); try it smaller"),
+    ],
+)
+def test_each_photo_says_why_it_was_not_cloaked(error, told, tmp_path):
+    def cloud(gradient):
+        raise error
+
+    for name in "ab":
+        faceveil.Photo.from_array(portrait()).save(tmp_path / f"{name}.png")
+    protector = faceveil.Protector("apf", surrogates=["dlib"], settings={"attack": "fgsm", "cloud": cloud})
+    outcomes = list(protect_files(protector, plan([tmp_path / "a.png", tmp_path / "b.png"])))
+    assert [outcome.error for outcome in outcomes] == [f"{outcome.job.source}: {told}" for outcome in outcomes]
+    assert len(outcomes) == 2
 
 
 def test_a_person_who_is_known_gets_one_cloak_for_all_photos(tmp_path):

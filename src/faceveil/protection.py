@@ -335,7 +335,7 @@ def _find(protector: Protector, group: Sequence[_Work]) -> None:
 
 
 def _cloak(protector: Protector, group: Sequence[_Work]) -> None:
-    """Cloak photos together; where that fails (out of memory, say), one by one."""
+    """Cloak photos together; where that fails, because of one of them or out of memory, say, one by one."""
     start = time.perf_counter()
     try:
         cloaked = protector.cloak([work.clear for work in group if work.clear], [work.faces for work in group])
@@ -343,7 +343,9 @@ def _cloak(protector: Protector, group: Sequence[_Work]) -> None:
         for work in group if len(group) > 1 else ():
             _cloak(protector, [work])
         if len(group) == 1:
-            group[0].error = f"{one_line(group[0].job.source)}: cannot be cloaked ({one_line(error)}); try it smaller"
+            refused = isinstance(error, FaceveilError)
+            told = error if refused else f"cannot be cloaked ({one_line(error)}); try it smaller"
+            group[0].error = f"{one_line(group[0].job.source)}: {told}"
         return
     for work, photo in zip(group, cloaked, strict=True):
         work.cloaked = photo
