@@ -75,7 +75,7 @@ class Card:
         for kind in ("published", "far_1e-3"):
             if kind in self.thresholds:
                 return self.thresholds[kind]
-        raise WeightsError(f"{self.name} has no threshold yet; measure it: faceveil calibrate {self.name}")
+        raise WeightsError(f"{self.name} has no threshold yet; measure it: faceveil calibrate LFW {self.name} --write")
 
 
 def published() -> set[str]:
