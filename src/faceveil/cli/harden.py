@@ -13,14 +13,12 @@ from faceveil import cache, datasets, recognizers
 from faceveil.cli.report import show_json
 from faceveil.device import choose
 from faceveil.errors import SettingError
-from faceveil.hardening import Course, Obfuscator, harden
+from faceveil.hardening import VOS, Course, Obfuscator, harden
 from faceveil.recognizers import Card, Recognizer, store
 from faceveil.recognizers import card as cards
 from faceveil.training import Engine
 
 app = typer.Typer()
-
-VOS = Course()
 
 
 @app.command("harden")
