@@ -4,7 +4,6 @@ Zhang et al. (APF, 2020) compare with these: what is the same for all hides few.
 """
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 
@@ -36,15 +35,10 @@ class UniversalMethod(Learned):
         if (found := tuple(self.lesson.tensors.get("perturbation", torch.empty(0)).shape)) != (3, *self.size):
             raise WeightsError(f"{self.model} holds a perturbation of {found}, not {(3, *self.size)}; train another")
 
-    @cached_property
-    def attack(self) -> Universal:
-        """The attack on aligned faces."""
-        scale = self.epsilon / self.lesson.options["epsilon"] / 255
-        return Universal(self.lesson.tensors["perturbation"] * scale)
-
     def perturbation(self, faces: Scene) -> Images:
         """What is to be added to aligned faces: the same for each."""
-        return self.attack.perturbation.to(faces.images).expand_as(faces.images)
+        scale: float = self.epsilon / self.lesson.options["epsilon"] / 255
+        return (scale * self.lesson.tensors["perturbation"]).to(faces.images).expand_as(faces.images)
 
 
 def keep(attack: Universal, epsilon: float, recipe: dict[str, object]) -> trained.Trained:
