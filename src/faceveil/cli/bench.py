@@ -1,20 +1,20 @@
 """`faceveil bench`: published experiments, measured again on this machine."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from faceveil import datasets, recognizers
 from faceveil.bench import EXPERIMENTS, Experiment, Plan, report, run
 from faceveil.bench.material import ListedPairs, People
-from faceveil.cli.report import show_json
+from faceveil.cli.report import show_json, watch
 from faceveil.device import choose
 from faceveil.errors import SettingError
 
@@ -76,13 +76,8 @@ def bench(
     loaded = {each: recognizers.load(each, choose(device)) for each in {*chain.from_iterable(groups), *jury}}
     makers = [tuple(loaded[each] for each in group) for group in groups]
     folder = output or Path("bench") / name
-
-    def watch(things: Sequence[Any], what: str) -> Iterable[Any]:
-        return track(things, what, console=Console(stderr=True), transient=True, disable=as_json)
-
-    finished = run(
-        experiment, sets, makers, folder, judges=[loaded[each] for each in jury], quick=quick, seed=seed, track=watch
-    )
+    jurors, watched = [loaded[each] for each in jury], partial(watch, quiet=as_json)
+    finished = run(experiment, sets, makers, folder, judges=jurors, quick=quick, seed=seed, track=watched)
     report.write(finished, folder)
     if as_json:
         show_json(report.record(finished))

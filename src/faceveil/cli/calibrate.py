@@ -1,19 +1,18 @@
 """`faceveil calibrate`: how accurate and how fast the recognizers are, measured on this machine."""
 
-from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import torch
 import typer
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from faceveil import datasets, recognizers
-from faceveil.cli.report import show_json
-from faceveil.datasets import Dataset, Sample
+from faceveil.cli.report import show_json, watch
+from faceveil.datasets import Dataset
 from faceveil.errors import SettingError
 from faceveil.recognizers import calibration, store
 from faceveil.recognizers import card as cards
@@ -53,13 +52,8 @@ def calibrate(
 
 
 def _measure(name: str, dataset: Dataset, write: bool, quiet: bool) -> tuple[str, Calibration, list[Speed]]:
-    recognizer, console = recognizers.load(name), Console(stderr=True)
-    disable = quiet or not console.is_terminal
-
-    def watch(samples: Sequence[Sample]) -> Iterable[Sample]:
-        return track(samples, f"{name}: faces", console=console, transient=True, disable=disable)
-
-    faces = datasets.prepare(dataset, recognizer.card.input.template, recognizer.size, track=watch)
+    recognizer, found = recognizers.load(name), partial(watch, what=f"{name}: faces", quiet=quiet)
+    faces = datasets.prepare(dataset, recognizer.card.input.template, recognizer.size, track=found)
     (pairs,) = map(faces.compare, dataset.pairs().values())
     with torch.inference_mode():
         embeddings: Embeddings = torch.cat([recognizer(images) for images in faces.batches(16)])

@@ -8,11 +8,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import track
 from rich.table import Table
 
 from faceveil import datasets
-from faceveil.cli.report import show_json
+from faceveil.cli.report import show_json, watch
 from faceveil.datasets import Split, catalog
 from faceveil.datasets.catalog import Entry
 from faceveil.errors import SettingError
@@ -71,12 +70,11 @@ def prepare(
     if older and older.path != str(dataset.path.resolve()) and not force:
         raise SettingError(f"{name} is the data set in {older.path}; choose another name, or use --force")
     inputs = [card.read(recognizer).input for recognizer in recognizers or ["dlib"]]
-    faces, console = {}, Console(stderr=True)
+    faces = {}
     for template, size in dict.fromkeys((given.template, (given.height, given.width)) for given in inputs):
         label = f"{template}-{size[0]}x{size[1]}"
-        quiet = as_json or not console.is_terminal
-        watch = partial(track, description=f"{name} {label}", console=console, disable=quiet)
-        faces[label] = datasets.prepare(dataset, template, size, track=watch)
+        found = partial(watch, what=f"{name} {label}", quiet=as_json)
+        faces[label] = datasets.prepare(dataset, template, size, track=found)
     entry = catalog.describe(name, dataset, faces)
     entry.save()
     if as_json:

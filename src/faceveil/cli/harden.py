@@ -2,15 +2,14 @@
 
 import os
 import shutil
-from collections.abc import Iterable, Sequence
-from typing import Annotated, Any
+from collections.abc import Sequence
+from functools import partial
+from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import track
 
 from faceveil import cache, datasets, recognizers
-from faceveil.cli.report import show_json
+from faceveil.cli.report import show_json, watch
 from faceveil.device import choose
 from faceveil.errors import SettingError
 from faceveil.hardening import VOS, Course, Obfuscator, harden
@@ -98,19 +97,14 @@ def learn(
     cards.check(name)
     if name in cards.names() and not force:
         raise SettingError(f"there is a recognizer {name}; choose another --name, or replace it with --force")
-    console, first = Console(stderr=True), os.environ.get("RANK", "0") == "0"
+    first = os.environ.get("RANK", "0") == "0"
     device, folder = choose(engine.device), cache.folder() / "training" / name
-
-    def watch(things: Sequence[Any], what: str) -> Iterable[Any]:
-        shown = first and console.is_terminal and not as_json
-        return track(things, what, console=console, transient=True, disable=not shown)
-
-    faces = datasets.prepare(
-        datasets.open(data), start.card.input.template, start.size, track=lambda photos: watch(photos, "faces")
-    )
+    watched = partial(watch, quiet=as_json or not first)
+    found = partial(watched, what="faces")
+    faces = datasets.prepare(datasets.open(data), start.card.input.template, start.size, track=found)
     surrogates = [each.to(device) for each in (start, *beside)]
     done = harden(
-        start, faces, obfuscators, folder, course, name=name, surrogates=surrogates, engine=engine, track=watch
+        start, faces, obfuscators, folder, course, name=name, surrogates=surrogates, engine=engine, track=watched
     )
     if not first:
         return

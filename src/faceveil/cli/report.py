@@ -1,14 +1,16 @@
-"""What commands say: results on standard output, one-line errors on standard error."""
+"""What commands say: results on standard output, one-line errors and progress on standard error."""
 
 import json
 import math
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich import box
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import track
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -16,10 +18,18 @@ if TYPE_CHECKING:
 
 FAILED, USAGE = 1, 2
 
+Thing = TypeVar("Thing")
+
 
 def fail(message: str) -> None:
     """One line on standard error."""
     print(f"faceveil: {message}", file=sys.stderr)
+
+
+def watch(things: Sequence[Thing], what: str, quiet: bool = False) -> Iterable[Thing]:
+    """Things to go through, with a progress bar on a terminal, unless all is to be quiet."""
+    console = Console(stderr=True)
+    return track(things, what, console=console, transient=True, disable=quiet or not console.is_terminal)
 
 
 def show_json(value: object) -> None:

@@ -2,17 +2,17 @@
 
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import typer
-from rich.console import Console
-from rich.progress import track
 
 from faceveil import datasets, recognizers, trained
+from faceveil.cli.report import watch
 from faceveil.datasets import Faces
 from faceveil.device import choose
 from faceveil.errors import SettingError
@@ -101,7 +101,7 @@ def apf(
         output,
         learning,
         engine=material.engine,
-        track=_watch,
+        track=watch,
     )
     cloud, history = lesson.learn()
     recipe = material.recipe(probe=probe, pairs=len(both), figures=history[-1])
@@ -146,7 +146,7 @@ def universal(
 
     times = {} if passes is None else {"passes" if attack == "uap" else "epochs": passes}
     method = attacks[attack](epsilon=epsilon, seed=seed, **times)
-    learned = method.fit(material.examples, aim, output, material.engine, _watch)
+    learned = method.fit(material.examples, aim, output, material.engine, watch)
     _write(keep(learned, epsilon, material.recipe()), output / f"{attack}.safetensors")
 
 
@@ -191,7 +191,7 @@ def advfaces(
         seed=seed,
     )
     material = _Material.of(data, photos, without, server, Engine(device, precision))
-    generator, history = learn(material.examples, material.nets, output, learning, material.engine, _watch)
+    generator, history = learn(material.examples, material.nets, output, learning, material.engine, watch)
     recipe = material.recipe(figures=history[-1])
     _write(trained.Trained(generator.state_dict(), {"width": width}, recipe), output / "advfaces.safetensors")
 
@@ -222,7 +222,7 @@ def latent(
 
     learning = Learning(width=width, dssim=dssim, rate=rate, epochs=epochs, batch=batch, seed=seed)
     material = _Material.of(data, photos, without, server, Engine(device, precision))
-    module, history = learn(material.examples, material.nets, output, learning, material.engine, _watch)
+    module, history = learn(material.examples, material.nets, output, learning, material.engine, watch)
     recipe = material.recipe(figures=history[-1])
     _write(trained.Trained(module.state_dict(), {"width": width}, recipe), output / "latent.safetensors")
 
@@ -276,7 +276,7 @@ class _Material:
     def of(cls, data: str, photos: int, without: Path | None, servers: Sequence[str], engine: Engine) -> "_Material":
         """The first photos of each person who has two or more, and does not stay out."""
         start = time.perf_counter()
-        faces = datasets.prepare(datasets.open(data), TEMPLATE, SIZE, track=_found)
+        faces = datasets.prepare(datasets.open(data), TEMPLATE, SIZE, track=partial(watch, what="faces"))
         out = set(read(without).decode().split("\n")) if without else set()
         own = (faces.of([name])[:photos] for name in faces.identities if name not in out)
         chosen = np.concatenate([rows for rows in own if len(rows) > 1] or [np.zeros(0, np.int64)])
@@ -305,15 +305,6 @@ class _Material:
             **told,
             "minutes": round((time.perf_counter() - self.start) / 60, 1),
         }
-
-
-def _watch(batches: Sequence[Any], what: str) -> Iterable[Any]:
-    console = Console(stderr=True)
-    return track(batches, what, console=console, transient=True, disable=not console.is_terminal)
-
-
-def _found(samples: Sequence[Any]) -> Iterable[Any]:
-    return _watch(samples, "faces")
 
 
 def _write(learned: trained.Trained, path: Path) -> None:
