@@ -11,7 +11,7 @@ from numpy import ndarray
 from faceveil.attacks.universal import TrainedAttack
 from faceveil.bench.base import Settings
 from faceveil.bench.material import BATCH, AlignedPart, Material, Part, wanted
-from faceveil.datasets import Dataset
+from faceveil.datasets import Dataset, Pair
 from faceveil.errors import SettingError
 from faceveil.methods.apf import Apf
 from faceveil.methods.apf.cloud import Cloud
@@ -29,23 +29,33 @@ Rows = Int64[ndarray, " n"]
 
 @dataclass(frozen=True)
 class Genuine:
-    """So many pairs of one person, spread evenly over a data set's list, or all of them where `count` is 0."""
+    """So many pairs of one person, spread evenly over a data set's list, or all of them where `count` is 0.
+
+    Of several lists it takes the last, CFP's FP; where there is none, the pairs are each person's first two photos.
+    """
 
     count: int = 0
 
     def __call__(self, dataset: Dataset, seed: int) -> Part:
-        """Raises `SettingError` for a data set without such pairs. Of several lists it takes the last, CFP's FP."""
+        """Raises `SettingError` for a data set without such pairs."""
         lists, here = list(dataset.pairs().values()), {sample.name: sample for sample in dataset}
-        same = [pair for listed in lists[-1:] for pair in listed if pair.same and {pair.first, pair.second} <= {*here}]
+        listed = lists[-1] if lists else _first_two(dataset)
+        same = [pair for pair in listed if pair.same and {pair.first, pair.second} <= {*here}]
         if not same:
-            raise SettingError(
-                f"{dataset.path} lists no pairs of one person; give LFW with its pairs.txt, CFP or a pack"
-            )
+            raise SettingError(f"{dataset.path} has no two photos of one person to compare; give LFW, CFP or pins")
         every = max(1, len(same) // self.count) if self.count else 1
         chosen = same[::every][: self.count or None]
         named = dict.fromkeys(name for pair in chosen for name in (pair.first, pair.second))
         kind = AlignedPart if dataset.aligned else Part
         return kind(dataset.path, tuple(here[name] for name in named), tuple(chosen))
+
+
+def _first_two(dataset: Dataset) -> list[Pair]:
+    photos: dict[str, list[str]] = {}
+    for sample in dataset:
+        if sample.identity is not None:
+            photos.setdefault(sample.identity, []).append(sample.name)
+    return [Pair(own[0], own[1], same=True, fold=1) for own in photos.values() if len(own) > 1]
 
 
 @dataclass(frozen=True, eq=False)

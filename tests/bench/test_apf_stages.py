@@ -1,0 +1,27 @@
+import pytest
+
+from bench.miniature import album
+from faceveil.bench.apf.stages import Genuine
+from faceveil.datasets.folders import Folders
+from faceveil.errors import SettingError
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_pairs_are_the_listed_ones_or_each_persons_first_two(tmp_path, listed):
+    listing = album(tmp_path, people=5, photos=3)
+    part = Genuine()(listing if listed else Folders(tmp_path), 0)
+    assert [(pair.first, pair.second) for pair in part.listed] == [
+        (f"person {who}/0.png", f"person {who}/1.png") for who in range(5)
+    ]
+    assert len(list(part)) == 10
+
+
+def test_so_many_pairs_are_spread_over_the_list(tmp_path):
+    part = Genuine(2)(album(tmp_path, people=5), 0)
+    assert [pair.first for pair in part.listed] == ["person 0/0.png", "person 2/0.png"]
+
+
+def test_refuses_a_data_set_in_which_nobody_has_two_photos(tmp_path):
+    album(tmp_path, people=3, photos=1)
+    with pytest.raises(SettingError, match="no two photos of one person"):
+        Genuine()(Folders(tmp_path), 0)
