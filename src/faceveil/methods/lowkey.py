@@ -13,6 +13,7 @@ from torch import Generator
 from faceveil.attacks.budget import Linf
 from faceveil.methods.base import Method
 from faceveil.methods.scene import Scene
+from faceveil.metrics.structure import blurred
 from faceveil.objectives.base import Objective
 from faceveil.objectives.dissimilarity import Dissimilarity
 from faceveil.objectives.feature import Dodging, Measure, squared
@@ -84,7 +85,5 @@ class Blur:
     sigma: float
 
     def __call__(self, images: Images, generator: Generator | None = None) -> Images:
-        taps = torch.exp(-(torch.arange(self.kernel) - self.kernel // 2).square() / (2 * self.sigma**2)).to(images)
-        taps = (taps / taps.sum()).expand(3, 1, 1, self.kernel)
         wide = F.pad(images, (self.kernel // 2,) * 4, "replicate")
-        return F.conv2d(F.conv2d(wide, taps, groups=3), taps.mT, groups=3)
+        return blurred(wide, self.kernel, self.sigma)

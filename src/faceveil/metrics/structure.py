@@ -18,14 +18,15 @@ def structure(images: Images, others: Images) -> Float[Tensor, "n 3 rows columns
     and Fawkes measures with it.
     """
     both = torch.cat([images, others, images.square(), others.square(), images * others])
-    mean, other, square, other_square, product = _blurred(both).chunk(5)
+    mean, other, square, other_square, product = blurred(both, WIDTH, SIGMA).chunk(5)
     luminance = (2 * mean * other + C1) / (mean.square() + other.square() + C1)
     variances = square - mean.square() + other_square - other.square()
     maps: Tensor = luminance * (2 * (product - mean * other) + C2) / (variances + C2)
     return maps
 
 
-def _blurred(images: Images) -> Aligned:
-    taps = torch.exp(-(torch.arange(WIDTH) - WIDTH // 2).square() / (2 * SIGMA**2)).to(images)
-    taps = (taps / taps.sum()).expand(3, 1, 1, WIDTH)
+def blurred(images: Images, width: int, sigma: float) -> Aligned:
+    """Images under a Gaussian, so many pixels wide (an odd number), wherever it lies inside them."""
+    taps = torch.exp(-(torch.arange(width) - width // 2).square() / (2 * sigma**2)).to(images)
+    taps = (taps / taps.sum()).expand(3, 1, 1, width)
     return F.conv2d(F.conv2d(images, taps, groups=3), taps.mT, groups=3)
