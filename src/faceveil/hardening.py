@@ -4,7 +4,6 @@ Vos, 2023, Creating a Defense against Face De-Identification, Algorithm 1. The s
 """
 
 import hashlib
-import inspect
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
@@ -23,7 +22,7 @@ from torch import Tensor, nn
 from faceveil import weights
 from faceveil.datasets import Faces
 from faceveil.errors import SettingError
-from faceveil.methods import METHODS, Method, build
+from faceveil.methods import Method, build
 from faceveil.objectives.cross_entropy import Classes
 from faceveil.objectives.heads import HEADS, TrainingHead
 from faceveil.recognizers import Card, Recognizer, calibration
@@ -45,9 +44,8 @@ class Obfuscator:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def method(self, surrogates: Sequence[Recognizer], seed: int | None = None) -> Method:
-        """The method against these recognizers, with another seed where it has one and one is given."""
-        known = inspect.signature(METHODS[self.name]).parameters if self.name in METHODS else {}
-        again = {"seed": seed} if seed is not None and "seed" in known else {}
+        """The method against these recognizers, with another seed where one is given."""
+        again = {} if seed is None else {"seed": seed}
         return build(self.name, surrogates, {**self.settings, **again})
 
 
