@@ -119,7 +119,7 @@ def test_papers_numbers_stand_beside_what_they_were_measured_for(done):
     assert papers[4:] == [("76.7", "7.90"), nothing, nothing, nothing]
 
 
-def test_shows_the_histograms_of_each_cell(done):
+def test_shows_the_histograms_of_clear_pairs_once_and_of_each_cell(done):
     figures = HARDENING.figures(done.cells)
-    assert [len(figure.axes) for figure in figures.values()] == [6, 6, 4] * 2
+    assert [len(figure.axes) for figure in figures.values()] == [2 + 4 + 4 + 2] * 2
     assert torch.tensor(done.cells[0].found["before"][KINDS[0]]["edges"]).diff().min() > 0

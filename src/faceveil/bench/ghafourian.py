@@ -223,27 +223,38 @@ def _paper(cell: Cell, target: str, top: int) -> str:
 
 def _figures(cells: Sequence[Cell]) -> dict[str, Figure]:
     figures = {}
+    least = min(cell.found["quality"]["SSIM"]["least"] for cell in cells)
     for where, group in groups(cells).items():
         methods = [method for method in METHODS if _of(group, method)]
         curves = {
             f"{method.upper()}, Top-{top}": {
-                target: _curve(group, method, target, top) for target in group[0].found["rates"]
+                _judge(group[0], target): _curve(group, method, target, top) for target in group[0].found["rates"]
             }
             for method in methods
             for top in SHOWN
         }
-        figures[f"Fig. 3 to 5: protection success rate by the budget; cloaks against {where}"] = plots.lines_in_panels(
-            curves, "epsilon (8-bit levels)", "protection success rate", top=1.0
+        what = f"the share of {group[0].found['probes']} photos whose person is not among the best 1, 5 or 25"
+        figures[f"Fig. 3 to 5: protection success rate, {what}, by the budget; cloaks against {where}"] = (
+            plots.lines_in_panels(
+                curves, "epsilon (8-bit levels; 0: clear)", "protection success rate", top=1.0, ticks=_epsilons(group)
+            )
         )
-        least = min(cell.found["quality"]["SSIM"]["least"] for cell in group)
         figure, panels = plots.panels(len(methods), width=4.5)
         for axes, method in zip(panels, methods, strict=True):
             summaries = {str(cell.settings["epsilon"]): cell.found["quality"]["SSIM"] for cell in _of(group, method)}
             plots.boxes(axes, summaries)
             axes.set(title=method.upper(), xlabel="epsilon (8-bit levels)", ylabel="SSIM of the face")
-            axes.set_ylim(0.95 * least, 1)
-        figures[f"SSIM of the faces in stored photos; cross: mean, line: median; cloaks against {where}"] = figure
+            axes.set_ylim(least - 0.05 * (1 - least), 1)
+        figures[f"SSIM of the faces in stored photos; {plots.BOXES}; cloaks against {where}"] = figure
     return figures
+
+
+def _judge(cell: Cell, target: str) -> str:
+    return f"{target} (attacked)" if target in cell.recognizer.split("+") else target
+
+
+def _epsilons(cells: Sequence[Cell]) -> list[float]:
+    return sorted({float(cell.settings.get("epsilon", 0)) for cell in cells})
 
 
 def _of(cells: Sequence[Cell], method: str) -> list[Cell]:

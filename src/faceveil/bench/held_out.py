@@ -301,7 +301,31 @@ def against(cell: Cell) -> str:
 
 
 def _figures(cells: Sequence[Cell]) -> dict[str, Figure]:
-    """The frontier: for each method, protection against visibility, from its weakest setting to its strongest."""
+    """By judge, what each group of recognizers is worth to make cloaks against."""
+    figures = {}
+    for how, data in dict.fromkeys((_cloak(cell), cell.data) for cell in cells):
+        own = [cell for cell in cells if (_cloak(cell), cell.data) == (how, data)]
+        judges = list(own[0].found["judged"]["JPEG 75"])
+        shares: dict[str, dict[str, float]] = {"clear photos": {}}
+        for cell in sorted(own, key=lambda cell: -len(cell.recognizer.split("+"))):
+            for judge in _strangers(cell):
+                clear, shares.setdefault(_group(cell, judge), {})[judge], *_ = _row(cell, judge)
+                shares["clear photos"][judge] = clear
+        bars = {name: [found.get(judge, np.nan) for judge in judges] for name, found in shares.items()}
+        caption = f"Pairs not matched after JPEG 75, in percent, by who judges and whom cloaks were made against; {how}"
+        places = [judge.replace("-", "-\n") for judge in judges]
+        figures[f"{caption}; {data}"] = plots.bars(places, bars, "judge", "pairs not matched")
+    return figures
+
+
+def _group(cell: Cell, judge: str) -> str:
+    """Whom cloaks were made against, as a judge sees it."""
+    group = against(cell)
+    return "against all but the judge" if group == f"all but {judge}" else f"against {group}"
+
+
+def _frontier(cells: Sequence[Cell]) -> dict[str, Figure]:
+    """For each method, protection against visibility, from its weakest setting to its strongest."""
     lines: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for cell in cells:
         shares = [_row(cell, judge)[1] for judge in _strangers(cell)]
@@ -309,7 +333,10 @@ def _figures(cells: Sequence[Cell]) -> dict[str, Figure]:
         line = lines.setdefault(f"{against(cell)}, {cell.data}", {}).setdefault(str(cell.settings["method"]), [])
         line.append(point)
     panels = {where: {name: _line(points) for name, points in own.items()} for where, own in lines.items()}
-    caption = "Protection against visibility, after JPEG 75; cloaks were not made against those who judge"
+    caption = (
+        "Protection against visibility, after JPEG 75, the mean of the judges; above each panel, whom cloaks were made "
+        "against; they were not made against those who judge"
+    )
     return {caption: plots.lines_in_panels(panels, "SSIMULACRA2 (100: identical)", "pairs not matched, %", top=100.0)}
 
 
@@ -371,6 +398,6 @@ FRONTIER = Experiment(
     quick=Plan(People(4, 2, 2), at(4, _PRESETS[1], _PEERS[4])),
     measure=_measure,
     table=_table,
-    figures=_figures,
+    figures=_frontier,
     judges=ALL,
 )

@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 from numpy import ndarray
 from torch import Tensor
 
-from faceveil.bench import plots
 from faceveil.bench.base import Cell, Experiment, Found, Plan, Settings, Table, percent
 from faceveil.bench.material import Material, People, plain, wanted
 from faceveil.errors import SettingError
@@ -162,32 +161,66 @@ def _printed(cell: Cell, same: bool, judge: str) -> str:
 
 
 def _figures(cells: Sequence[Cell]) -> dict[str, Figure]:
+    """A figure for each hardened recognizer and data set: clear pairs, then each cloak's, below each other."""
     figures = {}
-    for cell in cells:
-        learned, obfuscator, against = (str(cell.settings[name]) for name in ("hardened with", "obfuscator", "against"))
-        shown = list(_shown(cell.found))
-        figure, panels = plots.panels(len(shown), columns=2)
-        for axes, (title, summary) in zip(panels, shown, strict=True):
-            _histogram(axes, title, summary)
-        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
-        anchored = f" and an anchor of {cell.settings['anchor']:g}" if cell.settings["anchor"] else ""
-        what = f"{obfuscator} made against the {against} recognizer, hardened with {learned}{anchored}"
-        figures[f"Fig. 4 to 8: distances of pairs; {what}; {cell.recognizer} on {cell.data}"] = figure
+    for (data, recognizer, learned, anchor), group in _lessons(cells).items():
+        anchored = f" and an anchor of {anchor}" if anchor != "0" else ""
+        what = f"{recognizer} before and after it was hardened with {learned}{anchored}"
+        figures[f"Fig. 4 to 8: distances of pairs; {what}; on {data}"] = _grid(group)
     return figures
 
 
-def _shown(found: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Each kind of pairs that there is, before and after."""
-    for kind in KINDS:
+def _lessons(cells: Sequence[Cell]) -> dict[tuple[str, str, str, str], list[Cell]]:
+    """Cells by what was hardened, with what, and on what it was tested."""
+    found: dict[tuple[str, str, str, str], list[Cell]] = {}
+    for cell in cells:
+        lesson = str(cell.settings["hardened with"]), f"{float(cell.settings['anchor']):g}"
+        found.setdefault((cell.data, cell.recognizer, *lesson), []).append(cell)
+    return found
+
+
+def _grid(cells: Sequence[Cell]) -> Figure:
+    """A row of clear pairs, which all cells share, and one for each cell."""
+    rows = [("clear photos", cells[0], KINDS[:1]), *((_cloaked_how(cell), cell, KINDS[1:]) for cell in cells)]
+    figure = Figure(figsize=(10, 1.6 * len(rows) + 0.6), layout="constrained")
+    axes: Axes | None = None
+    for row, (label, cell, kinds) in enumerate(rows):
+        first: Axes | None = None
+        for column, (title, judged, kind) in enumerate(_shown(cell.found, kinds)):
+            axes = figure.add_subplot(len(rows), 4, 4 * row + column + 1, sharex=axes, sharey=first)
+            first = first or axes
+            _histogram(axes, judged[kind], judged["threshold"])
+            axes.set_title(title if row < 2 else "", fontsize=9)
+            axes.set_ylabel("" if column else label, fontsize=9)
+            axes.set_xlabel("distance" if row in (0, len(cells)) else "", fontsize=8)
+    figure.supylabel("share of pairs", fontsize=9)
+    if axes:
+        figure.legend(*axes.get_legend_handles_labels(), loc="upper right", bbox_to_anchor=(0.98, 0.99))
+    return figure
+
+
+def _cloaked_how(cell: Cell) -> str:
+    return f"{cell.settings['obfuscator']},\nagainst {cell.settings['against']}"
+
+
+def _shown(found: Mapping[str, Any], kinds: Sequence[str]) -> Iterator[tuple[str, Mapping[str, Any], str]]:
+    """Each of these kinds of pairs that there is, before and after."""
+    for kind in kinds:
         for judge in ("before", "after"):
             if kind in found[judge]:
-                yield f"{kind}, {judge}", found[judge][kind]
+                yield f"{kind}, {judge}", found[judge], kind
 
 
-def _histogram(axes: Axes, title: str, summary: Mapping[str, Any]) -> None:
-    axes.stairs(summary["impostor"], summary["edges"], label="two people", color="#0b5fa5", linestyle="--")
-    axes.stairs(summary["genuine"], summary["edges"], label="one person", color="#000000", fill=True, alpha=0.4)
-    axes.set(title=f"{title}: EER {percent(summary['eer'])} %", xlabel="distance", ylabel="share of pairs")
+def _histogram(axes: Axes, summary: Mapping[str, Any], threshold: float) -> None:
+    axes.stairs(summary["genuine"], summary["edges"], label="one person", color="0.7", fill=True)
+    axes.stairs(summary["impostor"], summary["edges"], label="two people", color="black", linewidth=1)
+    axes.axvline(
+        threshold, color="#d1495b", linestyle="--", linewidth=1, label="matched below (FAR of clear pairs < 0.1 %)"
+    )
+    told = f"EER {100 * summary['eer']:.0f} %\nmissed {100 * summary['missed']:.0f} %"
+    axes.text(0.03, 0.95, told, transform=axes.transAxes, verticalalignment="top", fontsize=8)
+    axes.set(xlim=(0, 2), xticks=(0, 0.5, 1, 1.5, 2))
+    axes.tick_params(labelsize=8)
 
 
 HARDENING = Experiment(
@@ -227,9 +260,11 @@ HARDENING = Experiment(
             *_settings("veil", ("veil", "apf"), anchor=ANCHOR),
             *_settings("veil", ("tip-im",), photos=1, anchor=ANCHOR),
             *_settings(ADVFACES, ("veil", "apf"), SELF),
+            *_settings(ADVFACES, ("tip-im",), SELF, photos=1),
             *_settings("veil", ("veil",), SELF, anchor=ANCHOR),
+            *_settings("veil", ("tip-im",), SELF, photos=1, anchor=ANCHOR),
         ),
-        People(24, 10),
+        People(60, 20),
     ),
     quick=Plan(
         People(6, 4),

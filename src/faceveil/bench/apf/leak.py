@@ -286,7 +286,7 @@ def _figures(cells: Sequence[Cell]) -> dict[str, Figure]:
     figures = {}
     for where, some in groups(cells).items():
         series: dict[str, tuple[list[float], list[float]]] = {}
-        for cell in some:
+        for cell in sorted(some, key=lambda cell: float(cell.settings["amount"])):
             if cell.found["protected"]:
                 x, y = series.setdefault(f"{cell.settings['gradient']}: {cell.settings['sent']}", ([], []))
                 x.append(float(np.mean(list(cell.found["protected"].values()))))

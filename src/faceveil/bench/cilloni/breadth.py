@@ -1,6 +1,7 @@
 """How does identification depend on how many people and photos are labeled? (Cilloni et al., 2020, V-B.)"""
 
 from collections.abc import Sequence
+from math import floor
 from statistics import mean
 
 from matplotlib.figure import Figure
@@ -51,12 +52,17 @@ def _figures(cells: Sequence[Cell]) -> dict[str, Figure]:
             for title, depth in depths.items()
         }
         gains = {rule: _gains(group, rule) for rule in RULES}
-        most = max(gain for _, values in gains.values() for gain in values)
+        breadths = _breadths(group)
+        least = min(accuracy for curve in curves.values() for _, values in curve.values() for accuracy in values)
         figures[f"Fig. 10: accuracy of identification by clear photos; {where}"] = plots.lines_in_panels(
-            curves, _PEOPLE, "accuracy", top=1.0, ticks=_breadths(group)
+            curves, _PEOPLE, "accuracy", top=1.0, bottom=floor(10 * least) / 10, ticks=breadths
         )
         figures[f"Fig. 11: how many times better than chance, the mean over depths; {where}"] = plots.lines(
-            gains, _PEOPLE, "accuracy / accuracy of chance", top=most, ticks=_breadths(group)
+            gains | {"no mistake": (breadths, breadths)},
+            _PEOPLE,
+            "accuracy / accuracy of chance",
+            top=max(breadths),
+            ticks=breadths,
         )
     return figures
 

@@ -48,16 +48,17 @@ def _figures(cells: Sequence[Cell]) -> dict[str, Figure]:
     figures = {}
     for where, (cell,) in groups(cells).items():
         curves = {
-            f"{score}, {stop} stop": (SHARES, values)
+            _STOPS[stop]: {score: (SHARES, values) for score, values in scores.items()}
             for stop, scores in cell.found["scores"].items()
-            for score, values in scores.items()
         }
-        figures[f"Table II: scores of the clusters of {cell.found['people']} people's photos; {where}"] = plots.lines(
-            curves, "share of photos that are cloaked", "score", top=1.0
+        what = f"scores of the clusters of {cell.found['people']} people's photos"
+        figures[f"Table II: {what}; {where}"] = plots.lines_in_panels(
+            curves, "share of photos that are cloaked", "score", top=1.0, ticks=SHARES
         )
     return figures
 
 
+_STOPS = {"distance": f"merged up to a distance of {FACENET}", "count": "merged until as many as people"}
 _OTHERS = tuple(score for score in SCORES if score != PURITY)
 CLUSTERING = Experiment(
     name="cilloni-clustering",

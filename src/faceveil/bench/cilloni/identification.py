@@ -46,9 +46,8 @@ def _figures(cells: Sequence[Cell]) -> dict[str, Figure]:
     for where, (cell,) in groups(cells).items():
         accuracies, chance = cell.found["accuracies"], 1 / cell.found["people"]
         bars = {scenario: [mean for mean, _ in found.values()] for scenario, found in accuracies.items()}
-        figures[f"Table I: accuracy of identification among {cell.found['people']} people; {where}"] = plots.bars(
-            list(RULES), bars, "rule", "accuracy", chance=chance
-        )
+        what = f"accuracy of identification among {cell.found['people']} people, in percent"
+        figures[f"Table I: {what}; {where}"] = plots.bars(list(RULES), bars, "rule", "accuracy", chance=chance)
     return figures
 
 

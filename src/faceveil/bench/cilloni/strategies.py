@@ -91,16 +91,20 @@ def _figures(cells: Sequence[Cell]) -> dict[str, Figure]:
             for select in (CLEAR, *SELECTIONS)
         }
         boxes = {select: curve for select, curve in curves.items() if select != CLEAR and curve}
-        figures[f"Fig. 6: DSSIM of photos and their cloaked versions; cross: mean, line: median; {where}"] = _boxes(
-            boxes
-        )
+        figures[f"Fig. 6: DSSIM of photos and their cloaked versions; {plots.BOXES}; {where}"] = _boxes(boxes)
         rates = {select: _at_margins(curve) for select, curve in curves.items() if curve}
-        figures[f"Fig. 7: true positive rate at {FACENET}; {where}"] = plots.lines(
-            rates, "margin", "true positive rate", top=1.0
+        what = f"pairs of one person nearer than {FACENET}; a line ends where for some photo nobody is farther"
+        figures[f"Fig. 7: true positive rate, the share of {what}; {where}"] = plots.lines(
+            rates, "margin", "true positive rate", top=1.0, ticks=_measured(group)
         )
         maps = {select: cell.found for select, curve in curves.items() for cell in curve if cell.found["map"]}
-        figures[f"Fig. 8: embeddings on a plane (t-SNE), margin {PROJECTED:g}, a person a mark; {where}"] = _maps(maps)
+        what = f"embeddings on a plane (t-SNE, whose axes have no unit), margin {PROJECTED:g}, a mark for each person"
+        figures[f"Fig. 8: {what}; {where}"] = _maps(maps)
     return figures
+
+
+def _measured(cells: Sequence[Cell]) -> list[float]:
+    return sorted({float(cell.settings["margin"]) for cell in cells if "margin" in cell.settings})
 
 
 def _at_margins(curve: Sequence[Cell]) -> plots.Points:
@@ -116,8 +120,10 @@ def _margins(cell: Cell) -> tuple[float, ...]:
 def _boxes(curves: Mapping[str, Sequence[Cell]]) -> Figure:
     figure, panels = plots.panels(len(curves))
     most = max(cell.found["dssim"]["most"] for curve in curves.values() for cell in curve)
+    places = list(map(str, _measured([cell for curve in curves.values() for cell in curve])))
     for axes, (select, curve) in zip(panels, curves.items(), strict=True):
-        plots.boxes(axes, {str(cell.settings.get("margin", "any")): cell.found["dssim"] for cell in curve})
+        margins = {str(cell.settings.get("margin", "any")): cell.found["dssim"] for cell in curve}
+        plots.boxes(axes, margins, places if set(margins) <= set(places) else ())
         axes.set(title=select, xlabel="margin", ylabel="DSSIM", ylim=(0, 1.05 * most))
     return figure
 

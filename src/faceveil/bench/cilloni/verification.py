@@ -47,11 +47,12 @@ def _table(cells: Sequence[Cell]) -> Table:
 def _figures(cells: Sequence[Cell]) -> dict[str, Figure]:
     figures = {}
     for where, (cell,) in groups(cells).items():
-        curves = {version: (found["fpr"], found["tpr"]) for version, found in cell.found.items()}
-        chance = {"chance": ([0, 1], [0, 1])}
-        figures[f"Fig. 9: verification of listed pairs, thresholds 0 to 3 in steps of 0.02; {where}"] = plots.lines(
-            curves | chance, "false positive rate", "true positive rate", top=1.0, markers=False
-        )
+        curves = {
+            f"{version}: AUC {number(found['auc'])}": (found["fpr"], found["tpr"])
+            for version, found in cell.found.items()
+        }
+        what = "verification of listed pairs (ROC), thresholds 0 to 3 in steps of 0.02"
+        figures[f"Fig. 9: {what}; {where}"] = plots.curves(curves, "false positive rate", "true positive rate")
     return figures
 
 

@@ -118,16 +118,22 @@ def others_mean(cell: Cell, rank: str) -> float:
 def _figures(cells: Sequence[Cell]) -> dict[str, Figure]:
     figures = {}
     for where, group in groups(cells).items():
-        judges = [judge.replace("-", "-\n") for judge in group[0].found["judges"]]
+        judges = [_place(group[0], judge) for judge in group[0].found["judges"]]
         for rank, what in (("R1-T", "shows a target"), ("R1-UT", "shows somebody else")):
-            figures[f"Tables 3 and 4: {rank}, how often the nearest photo {what}; cloaks against {where}"] = plots.bars(
+            caption = f"{rank}, the percentage of {group[0].found['probes']} probes whose nearest photo {what}"
+            figures[f"Tables 3 and 4: {caption}; cloaks against {where}"] = plots.bars(
                 judges, _by_method(group, rank), "judge", f"{rank}, share of probes"
             )
         figure, (axes,) = plots.panels(1, width=6)
         plots.boxes(axes, {str(cell.settings["method"]): cell.found["quality"]["ssim"] for cell in _cloaked(group)})
         axes.set(xlabel="method", ylabel="SSIM")
-        figures[f"Fig. 3: SSIM of photos and their cloaked versions; cross: mean, line: median; {where}"] = figure
+        figures[f"Fig. 3: SSIM of photos and their cloaked versions; {plots.BOXES}; {where}"] = figure
     return figures
+
+
+def _place(cell: Cell, judge: str) -> str:
+    """A judge's name below its bars, in two lines."""
+    return judge.replace("-", "-\n") + ("\n(attacked)" if judge in cell.recognizer.split("+") else "")
 
 
 def _by_method(cells: Sequence[Cell], rank: str) -> Mapping[str, Sequence[float]]:

@@ -51,8 +51,9 @@ def _figures(cells: Sequence[Cell]) -> dict[str, Figure]:
             for judge in group[0].found["judges"]
         }
         curves["SSIM"] = gammas, [cell.found["quality"]["ssim"]["mean"] for cell in group]
-        figures[f"Fig. 5: Rank-1-T of each judge, and SSIM, by the weight of naturalness; {where}"] = plots.lines(
-            curves, "gamma", "share of probes; SSIM", top=1.0
+        what = "Rank-1-T of each judge, and mean SSIM, by the weight of naturalness"
+        figures[f"Fig. 5: {what}; {where}"] = plots.lines(
+            curves, "gamma", "share of probes; SSIM", top=1.0, ticks=gammas
         )
     return figures
 
