@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from faceveil.bench.material import Choice, Material
 
+OURS = "ours"  # the paper of an experiment that nobody published
 Settings = Mapping[str, str | float]
 Found = dict[str, Any]  # what a cell's measurement found; all that JSON can hold
 

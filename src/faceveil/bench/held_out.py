@@ -22,7 +22,7 @@ from faceveil import metrics
 from faceveil.attacks.budget import Linf
 from faceveil.attacks.gradient import m_di2
 from faceveil.bench import plots
-from faceveil.bench.base import Cell, Experiment, Found, Plan, Settings, Table, number
+from faceveil.bench.base import OURS, Cell, Experiment, Found, Plan, Settings, Table, number
 from faceveil.bench.material import Material, Part, People
 from faceveil.datasets import Dataset
 from faceveil.datasets.preparation import subject
@@ -365,7 +365,7 @@ _PEERS: tuple[Settings, ...] = tuple(
 HELD_OUT = Experiment(
     name="held-out",
     title="Cloaks judged by recognizers that they were not made against",
-    paper="ours",
+    paper=OURS,
     original="LFW, 200 people with several photos",
     printed={},
     notes=(
@@ -389,7 +389,7 @@ HELD_OUT = Experiment(
 FRONTIER = Experiment(
     name="held-out-frontier",
     title="Protection against visibility, beside published methods",
-    paper="ours",
+    paper=OURS,
     original=HELD_OUT.original,
     printed={},
     notes=HELD_OUT.notes,

@@ -4,6 +4,7 @@ import base64
 import csv
 import html
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from io import BytesIO, StringIO
@@ -12,18 +13,26 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from faceveil.bench.base import Cell, Experiment, Table
+from faceveil.bench.base import OURS, Cell, Experiment, Table
 from faceveil.bench.running import Run, Used
 from faceveil.photo.files import publish
 
+_CODE = re.compile("`(.+?)`")
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 75em; padding: 0 1em; color: #222 }
+:root { color-scheme: light dark }
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 75em; padding: 0 1em }
+h1 { line-height: 1.2; text-wrap: balance }
+p, figcaption, summary { max-width: 50em }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums }
-th, td { border-bottom: 1px solid #ccc; padding: .2em .7em; text-align: left; vertical-align: bottom }
+th, td { border-bottom: 1px solid #8886; padding: .2em .7em; text-align: left; vertical-align: bottom }
 td { white-space: nowrap }
-div, pre { overflow-x: auto }
-img { max-width: 100% }
+tr:hover td { background: #8882 }
+div { overflow-x: auto }
+pre { white-space: pre-wrap; overflow-wrap: anywhere }
+img { max-width: 100%; background: white }
 figure { margin: 2em 0 }
+figcaption { color: #777 }
+summary { cursor: pointer; font-weight: bold }
 """
 
 
@@ -56,7 +65,8 @@ def caption(run: Run) -> str:
     judged = f", judged by {', '.join(run.judges)}" if run.judges else ""
     what = f"{'A quick version, measured' if run.quick else 'Measured'} on {' and '.join(used)}"
     where = f"{what} with {', '.join(_makers(run))}{judged}; seed {run.seed}, {run.date}"
-    return f"{where}. The paper's: {run.experiment.original}. {run.experiment.notes}".rstrip()
+    whose = "In full" if run.experiment.paper == OURS else "The paper's"
+    return f"{where}. {whose}: {run.experiment.original}. {run.experiment.notes}".rstrip()
 
 
 def command(run: Run) -> str:
@@ -133,6 +143,7 @@ def _csv(table: Table) -> str:
 
 def _page(run: Run, table: Table, pictures: Mapping[str, bytes]) -> str:
     title, facts = html.escape(run.experiment.title), record(run)
+    measured = _CODE.sub(r"<code>\1</code>", html.escape(caption(run)))
     shown = {
         key: facts[key] for key in ("experiment", "quick", "seed", "data", "judges", "weights", "versions", "seconds")
     }
@@ -142,15 +153,15 @@ def _page(run: Run, table: Table, pictures: Mapping[str, bytes]) -> str:
         for about, picture in pictures.items()
     )
     return f"""<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>
+<style>{_STYLE}</style>
 <h1>{title}</h1>
 <p>{html.escape(run.experiment.paper)}</p>
-<p>{html.escape(caption(run))}</p>
+<p>{measured}</p>
 <pre>{html.escape(command(run))}</pre>
 <div><table>{_row("th", table.columns)}{"".join(_row("td", row) for row in table.rows)}</table></div>
 {"".join(figures)}
-<h2>How it was measured</h2>
-<div><pre>{html.escape(json.dumps(shown, indent=1))}</pre></div>
+<details><summary>Data, weights and versions</summary><pre>{html.escape(json.dumps(shown, indent=1))}</pre></details>
 </html>
 """
 
