@@ -21,7 +21,7 @@ from faceveil.objectives.base import Objective
 from faceveil.objectives.feature import Dodging, distance
 from faceveil.protocols.success import attack_success_rate
 from faceveil.recognizers import Recognizer
-from faceveil.training import Examples
+from faceveil.training import Engine, Examples
 from faceveil.types import Images
 
 Rows = Int64[ndarray, " n"]
@@ -127,8 +127,13 @@ class Stages:
             self.material.school / str(self.settings["attack"]),
             self.learning(enhanced),
             self.template,
+            self._engine,
         )
         return lesson.learn(judge)
+
+    @property
+    def _engine(self) -> Engine:
+        return Engine(self.material.recognizer.scale.device.type)
 
     @property
     def lessons(self) -> Examples:
@@ -144,7 +149,7 @@ class Stages:
             sources = scene.embed()
             return scene.mean(lambda i, net: Dodging(net, sources[i]))
 
-        return attack.fit(self.lessons, aim, self.material.school / name).perturbation[None]
+        return attack.fit(self.lessons, aim, self.material.school / name, self._engine).perturbation[None]
 
     def success(self, images: Images, rows: Rows, enrolled: Rows) -> dict[str, float]:
         """The attack success rate (Eq. 11) of cloaked images of some photos, by each judge's threshold."""
