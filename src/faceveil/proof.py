@@ -67,6 +67,12 @@ class FaceProof:
         """Whether any recognizer, after any treatment, still knows the person."""
         return any(verdict.recognized for verdict in self.verdicts)
 
+    @property
+    def by_recognizer(self) -> dict[str, tuple[Verdict, ...]]:
+        """What each recognizer says, after one treatment after the other."""
+        names = dict.fromkeys(verdict.recognizer for verdict in self.verdicts)
+        return {name: tuple(verdict for verdict in self.verdicts if verdict.recognizer == name) for name in names}
+
 
 @dataclass(frozen=True)
 class Sighting:

@@ -46,23 +46,35 @@ def _finite(value: Any) -> Any:
 
 
 def show_proofs(console: Console, name: Path, faces: "tuple[FaceProof, ...]") -> None:
-    """A table of verdicts."""
-    table = Table(title=escape(str(name)), box=box.SIMPLE)
-    for column in ("face", "recognizer", "file", "before", "after", "same below", "verdict"):
-        table.add_column(column, no_wrap=column != "same below")
+    """A table for each face: a row for each recognizer, with the distance after each treatment."""
     for number, face in enumerate(faces):
-        for verdict in face.verdicts:
-            color = "red" if verdict.recognized else "green"
-            distances = f"{verdict.before:.2f}", f"{verdict.after:.2f}", f"{verdict.threshold:.2f}"
-            who = verdict.recognizer + "*" * verdict.attacked
-            table.add_row(str(number), who, verdict.treatment, *distances, f"[{color}]{verdict}[/]")
-        table.add_section()
-    console.print(table)
-    console.print("* the cloak was made against it; others were held out", highlight=False)
-    for number, face in enumerate(faces):
+        which = f", face {number}" if len(faces) > 1 else ""
+        console.print(_distances(f"{name}{which}", face))
         found = "" if face.found else "; the detector no longer finds it"
         seen = f"SSIM {face.ssim:.3f}, PSNR {face.psnr:.1f} dB, largest change in the file {face.largest_change} of 255"
-        console.print(f"face {number}: {seen}{found}", highlight=False)
+        console.print(f"{seen}{found}", highlight=False)
+    console.print("* the cloak was made against it; others were held out", highlight=False)
+    most = max((verdict.before for face in faces for verdict in face.verdicts), default=0)
+    console.print(f"distances from the clear face (clear, and treated likewise: at most {most:.2f})", highlight=False)
+
+
+def _distances(title: str, face: "FaceProof") -> Table:
+    table = Table(title=escape(title), box=box.SIMPLE, title_justify="left", collapse_padding=True, pad_edge=False)
+    table.add_column("recognizer", no_wrap=True)
+    for treatment in dict.fromkeys(verdict.treatment for verdict in face.verdicts):
+        table.add_column(treatment, no_wrap=True, justify="right")
+    table.add_column("same below", justify="right", min_width=5)
+    table.add_column("verdict", no_wrap=True)
+    for recognizer, verdicts in face.by_recognizer.items():
+        after = (_colored(f"{verdict.after:.2f}", verdict.recognized) for verdict in verdicts)
+        worst = min(verdicts, key=lambda verdict: verdict.after)
+        who = recognizer + "*" * worst.attacked
+        table.add_row(who, *after, f"{worst.threshold:.2f}", _colored(str(worst), worst.recognized))
+    return table
+
+
+def _colored(text: str, recognized: bool) -> str:
+    return f"[{'red' if recognized else 'green'}]{text}[/]"
 
 
 def face_json(face: "FaceProof") -> dict[str, object]:
