@@ -25,6 +25,12 @@ def test_its_documentation_is_up_to_date():
     assert (ROOT / "docs/cli.md").read_text("utf-8").split() == printed.split(), "run: make docs"
 
 
+def test_help_shows_what_stands_in_brackets(capsys):
+    with pytest.raises(SystemExit):
+        main(["serve", "--help"])
+    assert 'pip install "faceveil[serve]"' in " ".join(capsys.readouterr().out.split())
+
+
 def test_completes_commands_in_the_shell():
     environment = {"_FACEVEIL_COMPLETE": "complete_bash", "COMP_WORDS": "faceveil pro", "COMP_CWORD": "1"}
     program = "import sys; sys.argv[0] = 'faceveil'; from faceveil.cli import main; main()"

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from io import TextIOWrapper
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
@@ -21,6 +21,7 @@ from faceveil.errors import FaceveilError, SettingError
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 COMMANDS = ("protect", "check", "weights", "data", "calibrate", "bench", "harden", "train", "serve")
+MARKUP: Literal["markdown"] = "markdown"  # of every help text
 
 
 class Commands(TyperGroup):
@@ -32,7 +33,9 @@ class Commands(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
             return None
-        command = typer.main.get_command(import_module(f"faceveil.cli.{cmd_name}").app)
+        own = import_module(f"faceveil.cli.{cmd_name}").app
+        own.rich_markup_mode = MARKUP
+        command = typer.main.get_command(own)
         command.name = cmd_name
         return command
 
@@ -42,7 +45,7 @@ app = typer.Typer(
     cls=Commands,
     help="Cloaks the faces in your photos so that face recognition cannot tell who you are, and proves it.",
     no_args_is_help=True,
-    rich_markup_mode="markdown",
+    rich_markup_mode=MARKUP,
     pretty_exceptions_enable=False,
 )
 
