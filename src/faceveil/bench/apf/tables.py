@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -86,7 +87,7 @@ def _table(cells: Sequence[Cell]) -> Table:
 
 def _figures(cells: Sequence[Cell]) -> dict[str, Figure]:
     figures = {}
-    boxes: dict[str, dict[str, Mapping[str, object]]] = {}
+    boxes: dict[str, dict[str, Mapping[str, Any]]] = {}
     for cell in cells:
         name = str(cell.settings["attack"])
         where = f"{cell.recognizer} on {cell.data}"
@@ -95,14 +96,17 @@ def _figures(cells: Sequence[Cell]) -> dict[str, Figure]:
         if name == "di2" and curves:
             series = {stage: (list(range(1, len(values) + 1)), values) for stage, values in curves.items()}
             title = f"Fig. 5: attack success rate after each epoch, with and without enhancement; {where}"
-            figures[title] = plots.lines(series, "epoch", "attack success rate", top=1.0)
+            epochs = range(1, max(map(len, curves.values())) + 1)
+            figures[title] = plots.lines(series, "epoch", "attack success rate", top=1.0, ticks=epochs)
     figure, drawn = plots.panels(len(boxes), columns=2, width=5.5)
+    least = min((some["least"] for each in boxes.values() for some in each.values()), default=1.0)
     for axes, (where, summaries) in zip(drawn, boxes.items(), strict=True):
         plots.boxes(axes, summaries)
         axes.axhline(0.8, color="#d1495b", linestyle="--")
-        axes.set(title=where, ylabel="SSIM", ylim=(0.6, 1.01))
+        axes.set(title=where, xlabel="attack", ylabel="SSIM", ylim=(min(0.6, least - 0.02), 1.01))
         axes.title.set_fontsize(8)
-    return {"Fig. 4: similarity of cloaked photos and the photos; the line is at 0.8": figure} | figures
+    caption = f"Fig. 4: similarity of cloaked photos and the photos; {plots.BOXES}; the dashed line is at 0.8"
+    return {caption: figure} | figures
 
 
 TABLES = Experiment(
