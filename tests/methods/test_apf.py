@@ -124,6 +124,18 @@ def test_the_u_net_keeps_the_size(size):
     assert UNet(2)(torch.zeros(1, 3, *size)).shape[2:] == size
 
 
+@pytest.mark.parametrize(("width", "size"), [(24, (112, 112)), (40, (97, 113))])
+def test_a_wide_u_net_starts_as_the_identity_and_can_learn(width, size):
+    net, x = UNet(width), torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(net(x), x, atol=1e-6)
+    optimizer = torch.optim.SGD(net.parameters(), 1e-3)
+    for _ in range(2):  # the last layer first: without it nothing behind it counts
+        optimizer.zero_grad()
+        net(x).square().mean().backward()
+        optimizer.step()
+    assert all(weights.grad.abs().max() > 0 for weights in net.parameters())
+
+
 def test_enhancement_is_a_scaled_shifted_and_mixed_u():
     module, u = Enhancement(), torch.randn(1, 3, 5, 5)
     nn.init.normal_(module.convolution.weight)

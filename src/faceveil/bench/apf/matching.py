@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from faceveil.bench import plots
 from faceveil.bench.apf import PAPER, PROBE
 from faceveil.bench.apf.stages import Stages, noise
-from faceveil.bench.apf.tables import TINY, TWO_CORES
+from faceveil.bench.apf.tables import SCHOOL, TINY, TWO_CORES
 from faceveil.bench.base import Cell, Experiment, Found, Plan, Settings, Table, percent
 from faceveil.bench.material import Material, People
 from faceveil.protocols.success import matching
@@ -82,7 +82,7 @@ MATCHING = Experiment(
     },
     notes="Original: against the enrolled clear photo; adversarial: cloaked photos of one person among themselves.",
     recognizers=(f"{PROBE}+facenet",),
-    full=Plan(People(15, 6), _settings(TWO_CORES, ("di2", "m-di2")), People(30, 5)),
+    full=Plan(People(15, 6), _settings(TWO_CORES, ("di2", "m-di2")), SCHOOL),
     quick=Plan(People(3, 3), _settings(TINY, ("di2",)), People(3, 3)),
     measure=_measure,
     table=_table,

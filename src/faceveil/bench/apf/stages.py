@@ -141,15 +141,21 @@ class Stages:
         faces = self.material.training[wanted(self.material.recognizer)]
         return Examples(len(faces), lambda rows: faces[rows])
 
-    def universal(self, attack: TrainedAttack, name: str) -> Images:
-        """What UAP, GAP or RHP learns to add to every face [1, 3, h, w]; it learns on the servers."""
+    def universal(self, attack: TrainedAttack, name: str, most: int = 0) -> Images:
+        """What UAP, GAP or RHP learns to add to every face [1, 3, h, w]; it learns on the servers.
+
+        It learns from all faces or, with `most`, from about so many of them.
+        """
 
         def aim(clear: Images) -> Objective:
             scene = Scene.cut(clear, self.template, self.servers)
             sources = scene.embed()
             return scene.mean(lambda i, net: Dodging(net, sources[i]))
 
-        return attack.fit(self.lessons, aim, self.material.school / name, self._engine).perturbation[None]
+        faces = self.lessons
+        every = max(1, faces.count // most) if most else 1
+        some = Examples(len(range(0, faces.count, every)), lambda rows: faces.read(rows * every))
+        return attack.fit(some, aim, self.material.school / name, self._engine).perturbation[None]
 
     def success(self, images: Images, rows: Rows, enrolled: Rows) -> dict[str, float]:
         """The attack success rate (Eq. 11) of cloaked images of some photos, by each judge's threshold."""

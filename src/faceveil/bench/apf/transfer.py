@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from faceveil.bench import plots
 from faceveil.bench.apf import PAPER, PROBE
 from faceveil.bench.apf.stages import Genuine, Stages, noise
-from faceveil.bench.apf.tables import TINY, TWO_CORES
+from faceveil.bench.apf.tables import SCHOOL, TINY, TWO_CORES
 from faceveil.bench.base import Cell, Experiment, Found, Plan, Settings, Table, percent
 from faceveil.bench.material import Material, People
 
@@ -81,7 +81,7 @@ TRANSFER = Experiment(
         f"{PROBE}+mobilefacenet-espdl",
         f"{PROBE}+facenet+mobilenetv1-vggface2",
     ),
-    full=Plan(Genuine(50), ({"attack": "di2", **TWO_CORES},), People(30, 5)),
+    full=Plan(Genuine(100), ({"attack": "di2", **TWO_CORES},), SCHOOL),
     quick=Plan(Genuine(4), ({"attack": "di2", **TINY},), People(3, 3)),
     measure=_measure,
     table=_table,

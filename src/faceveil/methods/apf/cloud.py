@@ -1,8 +1,9 @@
 """The cloud's part: from a photo's gradient, never the photo, to the noise that hides it (APF, 3.4 and 3.5)."""
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,9 @@ from torch import Tensor, nn
 from faceveil import trained
 from faceveil.types import Images
 
-START = 0.25
+START = 0.25  # of u, in E
+SLOPE = 0.2  # of leaky ReLUs
+PASSING = 24  # channels that carry three colors of 2 x 2 pixels through leaky ReLUs: f(x) - f(-x) = 1.2 x
 
 
 class UNet(nn.Module):
@@ -18,6 +21,9 @@ class UNet(nn.Module):
 
     3x3 convolutions, `width` to 8 `width` channels, leaky ReLUs of slope 0.2, and transposed convolutions back, of
     which the last is linear. These details, and the width of 64, are those of the released code.
+
+    Where it is wide enough, for `PASSING` channels, it starts as the identity: what it learns is how to do better than
+    the gradient that it is given, not that gradient first.
     """
 
     def __init__(self, width: int = 64) -> None:
@@ -30,7 +36,21 @@ class UNet(nn.Module):
             nn.ConvTranspose2d(before, after, 3, stride=2, padding=1, output_padding=1)
             for before, after in ((8 * width, 4 * width), (8 * width, 2 * width), (4 * width, width), (2 * width, 3))
         )
-        self.activation = nn.LeakyReLU(0.2)
+        self.activation = nn.LeakyReLU(SLOPE)
+        if width >= PASSING:
+            self._pass()
+
+    @torch.no_grad()
+    def _pass(self) -> None:
+        """Lets the first skip carry each pixel of 2 x 2, and its negative, and the last layer put them back."""
+        first, last = cast(nn.Conv2d, self.down[0]), cast(nn.ConvTranspose2d, self.up[-1])
+        for part in (first.weight[:PASSING], first.bias[:PASSING], last.weight, last.bias):  # type: ignore[index]
+            part.zero_()  # type: ignore[union-attr]
+        there = first.weight[:PASSING].view(3, 2, 2, 2, 3, 3, 3)  # channel, row, column, sign; channel and kernel
+        back = last.weight[-len(first.weight) :][:PASSING].view(3, 2, 2, 2, 3, 3, 3)
+        for channel, row, column in product(range(3), range(2), range(2)):
+            for place, gain in ((there, 1.0), (back, 1 / (1 + SLOPE))):
+                place[channel, row, column, :, channel, 1 + row, 1 + column] = torch.tensor([gain, -gain])
 
     def forward(self, x: Images) -> Images:
         levels = [x]
