@@ -264,7 +264,7 @@ HARDENING = Experiment(
             *_settings("veil", ("veil",), SELF, anchor=ANCHOR),
             *_settings("veil", ("tip-im",), SELF, photos=1, anchor=ANCHOR),
         ),
-        People(60, 20),
+        People(50, 15),
     ),
     quick=Plan(
         People(6, 4),
