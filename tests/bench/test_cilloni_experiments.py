@@ -118,7 +118,7 @@ def test_breadth_is_measured_as_far_as_there_are_people(photos, net, tmp_path):
     write(done, tmp_path)
     rows = (tmp_path / "table.csv").read_text("utf-8").splitlines()
     assert rows[2].startswith("a,toy-0,3,1,100.00,")
-    assert rows[3] == "a,toy-0,4,1,,,,,,,"
+    assert len(rows) == 1 + 2  # what nobody has enough photos for is left out
 
 
 def test_clustering_is_measured_as_the_protocol_does(photos, net, tmp_path):
