@@ -78,7 +78,7 @@ def learn(
     torch.manual_seed(learning.seed)
     module = Autoencoder(learning.width)
 
-    def halved(images: Images) -> list[Images]:
+    def halved(images: Tensor) -> list[Tensor]:
         return [F.avg_pool2d(images.float(), 2**scale) for scale in range(learning.scales)]
 
     def step(shop: Workshop, clear: Images) -> dict[str, Tensor]:
