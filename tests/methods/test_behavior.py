@@ -121,8 +121,8 @@ def test_bim_transfers_better_than_illc(nets, load):
 def test_tip_im_and_mt_dim_reach_targets_more_often_than_mim(nets, load):
     """Table 3, in kind: Rank-1-T on recognizers that were not attacked, with other photos of everybody in the gallery.
 
-    TIP-IM is a few points ahead of MT-DIM, which 16 cases cannot tell: see tip-im-black-box in docs/results.md. It is
-    far ahead of targets that are drawn by lot.
+    TIP-IM is three points ahead of MT-DIM (tip-im-black-box in docs/results.md: with each of six recognizers), which 16
+    cases cannot tell; it is far ahead of targets that are drawn by lot.
     """
     people, targets = load("lfw/photos", 8, 3), load("pins", 4, 3)
     gallery = torch.cat([people.images[~people.first], targets.images[~targets.first]])
@@ -136,7 +136,7 @@ def test_tip_im_and_mt_dim_reach_targets_more_often_than_mim(nets, load):
         cloaked = stored(method.aligned(people.images[people.first]))
         nearest = [torch.cdist(embed(nets[n], cloaked), embed(nets[n], gallery)).argmin(1) for n in HELD_OUT]
         reached[name] = int(wanted[torch.cat(nearest)].sum())
-    assert reached["mim"] < min(reached["mt-dim"], reached["tip-im"]), reached
+    assert reached["mim"] < reached["mt-dim"] <= reached["tip-im"], reached
     assert reached["drawn"] < reached["tip-im"], reached
 
 
