@@ -249,7 +249,7 @@ HARDENING = Experiment(
         "an oracle tracker's, who runs our own cloaks on photos of other people (Radiya-Dixit et al., 2022), and keeps "
         "to what the recognizer knew of clear photos by an anchor of 10. "
         "As in the paper AdvFaces' success falls, on another data set as far (with the anchor), on the same one less, "
-        "and that of latent-space cloaks hardly falls; Fawkes's falls far less than there. The likely cause is that 750 "
+        "and that of latent-space cloaks hardly falls; Fawkes's falls less. The likely cause is that 750 "
         "photos were learned from, not 20,000: clear photos are missed more often afterwards, too, least with the "
         "anchor. Cloaks made against the hardened recognizer hide from it again."
     ),
