@@ -81,10 +81,10 @@ MATCHING = Experiment(
         ("m-di2, with", "adversarial"): "94.7",
     },
     notes=(
-        "Original: against the enrolled clear photo; adversarial: cloaked photos of one person among themselves; a rate "
-        "below zero says that they match more often than clear ones. The paper's gain by delta is not found: as printed "
-        "(a tenth of the numbers, at most 0.07 each) it is 0.1 to 0.3 long for 128 to 512 numbers, where strangers are "
-        "1.4 apart, and so turns no gradient."
+        "Original: against the enrolled clear photo; adversarial: cloaked photos of one person among themselves; below "
+        "zero they match more often than clear ones. The paper's gain by delta is not found: as printed (a tenth of "
+        "the numbers, at most 0.07 each) it is 0.1 to 0.3 long for 128 to 512 numbers, where strangers are 1.4 apart, "
+        "and so turns no gradient."
     ),
     recognizers=(f"{PROBE}+facenet",),
     full=Plan(People(15, 6), _settings(TWO_CORES, ("di2", "m-di2")), SCHOOL),
