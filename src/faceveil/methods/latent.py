@@ -11,7 +11,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from faceveil.methods.learned import Generated, likeness, start_small
@@ -78,14 +77,11 @@ def learn(
     torch.manual_seed(learning.seed)
     module = Autoencoder(learning.width)
 
-    def halved(images: Tensor) -> list[Tensor]:
-        return [F.avg_pool2d(images.float(), 2**scale) for scale in range(learning.scales)]
-
     def step(shop: Workshop, clear: Images) -> dict[str, Tensor]:
         clear = clear.to(shop.device)
         cloaked = (clear + shop.modules["autoencoder"](clear)).clamp(0, 1)
         alike = likeness(clear, cloaked, surrogates, Latent.template).mean()
-        unlike = torch.stack([Dissimilarity(a)(b) for a, b in zip(halved(clear), halved(cloaked), strict=True)]).amax(0)
+        unlike = Dissimilarity(clear, scales=learning.scales).by_scale(cloaked.float()).amax(0)
         shop.descend("autoencoder", alike + learning.price * (unlike - learning.dssim).clamp(min=0).mean())
         return {"cosine": alike, "dssim": unlike.mean()}
 

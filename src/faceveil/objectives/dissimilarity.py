@@ -26,6 +26,10 @@ class Dissimilarity(Objective):
     scales: int = 1
 
     def __call__(self, images: Images, generator: Generator | None = None) -> PerImage:
+        return self.by_scale(images).mean(0)
+
+    def by_scale(self, images: Images) -> Float[Tensor, "scales n"]:
+        """What it is at each scale, the images' own first."""
         originals = self.originals
         share = images.new_ones(len(images), 1, *images.shape[2:]) if self.share is None else self.share
         edge = WIDTH // 2
@@ -35,7 +39,7 @@ class Dissimilarity(Objective):
             likeness = (structure(images, originals).mean(1, keepdim=True) * inside).sum((1, 2, 3))
             found.append((1 - likeness / inside.sum((1, 2, 3))) / 2)
             if len(found) == self.scales or min(images.shape[2:]) < 2 * WIDTH:
-                return torch.stack(found).mean(0)
+                return torch.stack(found)
             images, originals, share = (F.avg_pool2d(some, 2) for some in (images, originals, share))
 
     def __getitem__(self, chosen: Tensor) -> "Dissimilarity":
