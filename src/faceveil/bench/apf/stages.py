@@ -42,7 +42,9 @@ class Genuine:
         listed = lists[-1] if lists else _first_two(dataset)
         same = [pair for pair in listed if pair.same and {pair.first, pair.second} <= {*here}]
         if not same:
-            raise SettingError(f"{dataset.path} has no two photos of one person to compare; give LFW, CFP or pins")
+            raise SettingError(
+                f"{dataset.path} has no two photos of one person to compare; give a folder of people with more"
+            )
         every = max(1, len(same) // self.count) if self.count else 1
         chosen = same[::every][: self.count or None]
         named = dict.fromkeys(name for pair in chosen for name in (pair.first, pair.second))
