@@ -8,26 +8,44 @@ visible it is, and the time.
 """
 
 import argparse
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from faceveil import bench, datasets, recognizers
 from faceveil.attacks.budget import Linf
 from faceveil.attacks.gradient import GradientAttack
-from faceveil.attacks.transforms import Colorless, Momentum, Smoothing
+from faceveil.attacks.transforms import Colorless, Momentum, Smoothing, VarianceTuning
 from faceveil.bench import held_out
 from faceveil.bench.held_out import ALL, HELD_OUT, ZOO, at, besides
 from faceveil.bench.material import People
 from faceveil.methods.identities import bent, virtual
 from faceveil.methods.scene import Scene
-from faceveil.methods.veil import Veil
+from faceveil.methods.veil import AWAY, COARSENESS, Veil
 from faceveil.metrics.masking import allowance
+from faceveil.objectives.base import Drawn, Objective
+from faceveil.objectives.diversity import Blocks, Dimming, Spectrum, Tinting
 from faceveil.objectives.feature import Dodging, RelativeIdentification
 from faceveil.objectives.views import JPEG, Halving, OneOf, Rounding
 from faceveil.types import Images
+
+VIEWS = {
+    "plain": (),
+    "three": (Dimming(1.0),) * 3,
+    "spectrum": (Spectrum(),) * 3,
+    "blocks": (Blocks(),) * 3,
+    "scales": tuple(map(Dimming, (1.0, 0.5, 0.25))),
+    "tints": (Tinting(20.0),) * 3,
+}
+BRANCHES = ("conv2", "up")  # the last convolutions of residual branches, dlib's and FaceNet's
+INNER = {"dlib": "blocks.9", "facenet": "block17", "mobilenetv1-vggface2": "pw.10"}
 
 
 @dataclass(frozen=True)
@@ -39,46 +57,114 @@ class Variant(Veil):
     colors: bool = False  # each channel moves on its own
     smoothing: int = 0  # the width of a Gaussian over the gradient
     suffering: bool = True  # JPEG, halving and rounding in the loop
-    dropout: float = 0.0  # after the surrogates' activations (ghost networks)
+    views: str = "plain"  # a step's gradient is the mean of those through each
+    neighbors: int = 0  # of variance tuning
+    drawn: bool = False  # one surrogate for each step
+    inner: float = 0.0  # the weight of the change of an inner layer
+    dropout: float = 0.0  # after the surrogates' convolutions (ghost networks)
+    skipping: float = 1.0  # the part of the gradient that passes residual branches (skip gradient method)
+    smooth: bool = False  # the gradient passes rectifiers as it would pass softplus
+    restarts: int = 1  # of which the best is kept
 
     def cloak(self, scene: Scene) -> Images:
-        sources = scene.embed()
+        sources, inner = self._clear(scene)
         if self.toward == "random":
             seeds = scene.seeds(self.seed)
             others = [virtual(*pair, 1, seeds)[:, 0] for pair in zip(scene.surrogates, sources, strict=True)]
         else:
             others = list(bent(scene, sources, self.seed))
 
-        def objective(i, guide):
+        def lead(i, guide):
             if self.toward == "nobody":
                 return Dodging(guide, sources[i])
-            return guide.threshold**-2 * RelativeIdentification(guide, sources[i], others[i][:, None])
+            return guide.threshold**-2 * RelativeIdentification(guide, sources[i], others[i][:, None], AWAY)
+
+        def objective(i, guide):
+            return lead(i, guide) + self.inner * Change(guide, inner[i]) if self.inner else lead(i, guide)
 
         levels = self.even * scene.share
         if not self.even:
-            levels = allowance(scene.images, scene.share, torch.full((len(levels),), self.dissimilarity), self.epsilon)
+            allowed = self.dissimilarity * scene.enlarged**-COARSENESS
+            levels = allowance(scene.images, scene.share, allowed, self.epsilon)
         largest = self.even or self.epsilon
-        walk = (*(() if self.colors else (Colorless(),)), Momentum(self.decay))
-        if self.smoothing:
-            walk = (Smoothing(self.smoothing), *walk)
-        attack = GradientAttack(
-            Linf(largest, levels / largest), self.steps, self.stride * largest / 255, walk, random_start=True
+        budget, step = Linf(largest, levels / largest), self.stride * largest / 255
+        walk = (
+            *((VarianceTuning(4 / 255, self.neighbors),) if self.neighbors else ()),
+            *((Smoothing(self.smoothing),) if self.smoothing else ()),
+            *(() if self.colors else (Colorless(),)),
+            Momentum(self.decay),
         )
+        attack = GradientAttack(budget, self.steps, step, walk, random_start=True, views=VIEWS[self.views])
         suffered = OneOf((JPEG(60, 95), Halving(), Rounding(), Rounding()) if self.suffering else (Rounding(),))
-        ghosts = [
-            layer.register_forward_hook(self._drop)
-            for guide in scene.surrogates
-            for layer in guide.modules()
-            if self.dropout and type(layer).__name__ in ("PReLU", "ReLU", "ReLU6")
-        ]
-        cloaked = attack(scene.images, scene.mean(objective).through(suffered))
-        for ghost in ghosts:
-            ghost.remove()
-        return cloaked
+        aim = Drawn(scene.each(objective)) if self.drawn else scene.mean(objective)
+        with ExitStack() as altered:
+            self._alter(scene, altered)
+            tries = [
+                replace(attack, seed=self.seed + i)(scene.images, aim.through(suffered)) for i in range(self.restarts)
+            ]
+        with torch.no_grad():
+            best = torch.stack([aim(each) for each in tries]).argmin(0)
+        return torch.stack(tries)[best, torch.arange(len(best))]
+
+    def _clear(self, scene):
+        """The surrogates' embeddings and inner features of the photos as they are."""
+        seen = {}
+        with ExitStack() as hooks:
+            for guide in scene.surrogates if self.inner else ():
+                keep = partial(lambda name, layer, given, found: seen.update({name: found}), guide.name)
+                hooks.enter_context(guide.network.get_submodule(INNER[guide.name]).register_forward_hook(keep))
+            return scene.embed(), [seen.get(guide.name) for guide in scene.surrogates]
+
+    def _alter(self, scene, altered):
+        """Changes how the surrogates, or gradients in them, work."""
+        for guide in scene.surrogates:
+            for name, layer in guide.network.named_modules():
+                if self.dropout and isinstance(layer, nn.Conv2d):
+                    altered.enter_context(layer.register_forward_hook(self._drop))
+                if self.skipping < 1 and name.split(".")[-1] in BRANCHES:
+                    altered.enter_context(layer.register_forward_hook(self._skip))
+        if self.smooth:
+            altered.enter_context(Smooth())
 
     def _drop(self, layer, images, found):
         kept = torch.empty(found.shape[1:], dtype=found.dtype).bernoulli_(1 - self.dropout)
         return found * kept / (1 - self.dropout)
+
+    def _skip(self, layer, images, found):
+        return self.skipping * found + (1 - self.skipping) * found.detach()
+
+
+@dataclass(frozen=True)
+class Change(Objective):
+    """Minus the change of an inner layer's features, as a share of their energy."""
+
+    guide: recognizers.Recognizer
+    clear: torch.Tensor
+
+    def __call__(self, images, generator=None):
+        seen = []
+        with self.guide.network.get_submodule(INNER[self.guide.name]).register_forward_hook(
+            lambda layer, given, found: seen.append(found)
+        ):
+            self.guide(images)
+        energy = self.clear.square().flatten(1).mean(1)
+        return -(seen[0] - self.clear).square().flatten(1).mean(1) / energy
+
+    def __getitem__(self, chosen):
+        return Change(self.guide, self.clear[chosen])
+
+
+class Smooth(TorchFunctionMode):
+    """Rectifiers are what they were, but the gradient passes them as it would pass softplus (ReLU smoothing)."""
+
+    def __torch_function__(self, function, types, given=(), named=None):
+        found = function(*given, **(named or {}))
+        if function not in (F.relu, F.relu6):
+            return found
+        soft = F.softplus(given[0], beta=10)
+        if function is F.relu6:
+            soft = soft - F.softplus(given[0] - 6, beta=10)
+        return soft + (found - soft).detach()
 
 
 VARIANTS = {
@@ -94,6 +180,17 @@ VARIANTS = {
     "half the jitter": {"jitter": (0.03, 0.03, 0.02)},
     "no JPEG, halving or rounding": {"suffering": False},
     "momentum 1": {"decay": 1.0},
+    "the mean gradient of three looks": {"views": "three"},
+    "of three spectra (SSA)": {"views": "spectrum"},
+    "of three block shuffles (BSR)": {"views": "blocks"},
+    "of three scales (SI)": {"views": "scales"},
+    "of three tints": {"views": "tints"},
+    "variance tuning, three neighbors": {"neighbors": 3},
+    "one surrogate for each step": {"drawn": True},
+    "an inner layer's change, too": {"inner": 0.5},
+    "half the gradient through residual branches (SGM)": {"skipping": 0.5},
+    "rectifiers smoothed in the gradient": {"smooth": True},
+    "the best of three starts": {"restarts": 3},
     "dropout 0.1 in the surrogates": {"dropout": 0.1},
     "at most 24 levels": {"epsilon": 24.0},
     "at most 12 levels": {"epsilon": 12.0},

@@ -46,21 +46,27 @@ def virtual(recognizer: Recognizer, sources: Embeddings, count: int, seeds: Sequ
     return sources[:, None] + apart(recognizer) / math.sqrt(sources.shape[1]) * directions
 
 
-def bent(scene: Scene, sources: Sequence[Own], seed: int, reach: float = 0.1, nodes: int = 5) -> tuple[Own, ...]:
+def bent(
+    scene: Scene, sources: Sequence[Own], seed: int, reach: float = 0.07, light: float = 0.2, nodes: int = 4
+) -> tuple[Own, ...]:
     """For each surrogate an embedding [n, d] of nobody: the way that a bent mirror leads, as far as strangers are.
 
-    Each image is shifted smoothly, by normal numbers at `nodes` x `nodes` places, of deviation `reach` in halves of its
-    side. All surrogates see the same other face, so the way there is one that other recognizers know, too, unlike a
-    random direction; and each image has its own, so that cloaked photos of one person do not meet.
+    Each image is shifted and lit smoothly, by normal numbers at `nodes` x `nodes` places: the shift's deviation is
+    `reach` in halves of the image's side, the light's is `light`, 1 being white. All surrogates see the same other
+    face, so the way there is one that other recognizers know, too, unlike a random direction; and each image has its
+    own, so that cloaked photos of one person do not meet.
     """
     height, width = scene.images.shape[2:]
-    drawn = [torch.randn(2, nodes, nodes, generator=Generator().manual_seed(each)) for each in scene.seeds(seed)]
-    shift = F.interpolate(reach * torch.stack(drawn), (height, width), mode="bicubic", align_corners=True)
+    drawn = [torch.randn(3, nodes, nodes, generator=Generator().manual_seed(each)) for each in scene.seeds(seed)]
+    smooth = F.interpolate(torch.stack(drawn), (height, width), mode="bicubic", align_corners=True)
+    shift, lit = reach * smooth[:, :2], light * smooth[:, 2:].to(scene.images)
     here = F.affine_grid(torch.eye(2, 3).expand(len(drawn), 2, 3), [len(drawn), 3, height, width], align_corners=True)
     there = (here + shift.permute(0, 2, 3, 1)).to(scene.images)
     mirrored = F.grid_sample(scene.images, there, padding_mode="border", align_corners=True)
     targets = []
-    for recognizer, source, seen in zip(scene.surrogates, sources, scene.embed(mirrored), strict=True):
+    for recognizer, source, seen in zip(
+        scene.surrogates, sources, scene.embed((mirrored + lit).clamp(0, 1)), strict=True
+    ):
         target = source + apart(recognizer) * F.normalize(seen - source)
         targets.append(F.normalize(target) if recognizer.card.embedding.normalized else target)
     return tuple(targets)

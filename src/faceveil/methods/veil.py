@@ -27,11 +27,13 @@ from faceveil.objectives.views import JPEG, Halving, OneOf, Rounding
 from faceveil.recognizers import Recognizer
 from faceveil.types import Images
 
-STRENGTHS = {"light": 0.07, "balanced": 0.12, "strong": 0.18}  # the dissimilarity that each allows
+STRENGTHS = {"light": 0.07, "balanced": 0.13, "strong": 0.18}  # the dissimilarity that each allows
 
 # A cloak that is enlarged with a large face is coarser and seen sooner: what it may cost falls by this power of its
 # size. With 1.75 SSIMULACRA2 would stay the same, but even the surrogates would know the face: see docs/veil.md.
 COARSENESS = 0.5
+
+AWAY = 1.5  # how much the way from the person counts, beside the way toward somebody else
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class Veil(Method):
         windows = _windows(share)
 
         def elsewhere(i: int, guide: Recognizer) -> Objective:
-            return guide.threshold**-2 * RelativeIdentification(guide, sources[i], others[i][:, None])
+            return guide.threshold**-2 * RelativeIdentification(guide, sources[i], others[i][:, None], AWAY)
 
         def away(i: int, guide: Recognizer) -> Objective:
             return Dodging(guide, sources[i])

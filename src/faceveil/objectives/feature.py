@@ -85,20 +85,22 @@ class Impersonation(Objective):
 class RelativeIdentification(Objective):
     """The squared distance to the nearest target less that to the source (TIP-IM: Yang et al., 2021, Eq. 2).
 
-    `targets` are [n, k, d]. With several for an image it is their least loss.
+    `targets` are [n, k, d]. With several for an image it is their least loss. The distance to the source counts `away`
+    times as much; in the paper, as much.
     """
 
     recognizer: Recognizer
     sources: Embeddings
     targets: Float[Tensor, "n k d"]
+    away: float = 1.0
 
     def __call__(self, images: Images, generator: Generator | None = None) -> PerImage:
         embeddings = self.recognizer(images)
         nearest: Tensor = (embeddings[:, None] - self.targets).square().sum(2).amin(1)
-        return nearest - squared(embeddings, self.sources)
+        return nearest - self.away * squared(embeddings, self.sources)
 
     def __getitem__(self, chosen: Tensor) -> "RelativeIdentification":
-        return RelativeIdentification(self.recognizer, self.sources[chosen], self.targets[chosen])
+        return RelativeIdentification(self.recognizer, self.sources[chosen], self.targets[chosen], self.away)
 
 
 def scattered(sources: Embeddings, generator: Generator, share: float = 0.1, reach: float = 0.07) -> Embeddings:
