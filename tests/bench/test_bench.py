@@ -115,6 +115,16 @@ def test_goes_on_where_it_was_stopped(photos, net, tmp_path):
     assert again.asked == 1
 
 
+def test_goes_on_where_no_cell_was_finished(photos, net, tmp_path):
+    def learn_and_stop(material, settings):
+        material.school.mkdir(parents=True)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(counting(learn_and_stop), {"a": photos}, [(net,)], tmp_path)
+    assert run(counting(Counter()), {"a": photos}, [(net,)], tmp_path).cells
+
+
 def test_what_is_measured_otherwise_is_measured_again(photos, net, tmp_path):
     measure = Counter()
     for setting in ({}, {"seed": 1}, {"quick": True}):

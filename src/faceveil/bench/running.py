@@ -79,6 +79,7 @@ def run(
     kept = folder / "cells"
     if folder.exists() and not kept.is_dir() and (not folder.is_dir() or any(folder.iterdir())):
         raise SettingError(f"{folder} holds something else; choose a folder that is new or an earlier report's")
+    kept.mkdir(parents=True, exist_ok=True)
     remove_leftovers(kept)
     plan = experiment.quick if quick else experiment.full
     lessons = plan.training(next(iter(data.values())), seed) if plan.training else None
