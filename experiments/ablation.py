@@ -2,9 +2,9 @@
 
     FACEVEIL_MIRROR=../shared/zoo/files python experiments/ablation.py ../shared/data/lfw --people 16
 
-Two photos of each person are cloaked against dlib, FaceNet and MobileNet; four MobileFaceNets judge the files after
-JPEG 75. A row: the pairs (cloaked, another clear photo) and the pairs of two cloaked photos that do not match, how
-visible it is, and the time.
+Two photos of each person are cloaked against dlib, FaceNet and MobileNet, or those that --against names; four
+MobileFaceNets judge the files after JPEG 75. A row: the pairs (cloaked, another clear photo) and the pairs of two
+cloaked photos that do not match, how visible it is, and the time.
 """
 
 import argparse
@@ -26,6 +26,7 @@ from faceveil.attacks.transforms import Colorless, Momentum, Smoothing, Variance
 from faceveil.bench import held_out
 from faceveil.bench.held_out import ALL, HELD_OUT, ZOO, at, besides
 from faceveil.bench.material import People
+from faceveil.methods import build
 from faceveil.methods.identities import bent, virtual
 from faceveil.methods.scene import Scene
 from faceveil.methods.veil import AWAY, COARSENESS, Veil
@@ -65,6 +66,7 @@ class Variant(Veil):
     skipping: float = 1.0  # the part of the gradient that passes residual branches (skip gradient method)
     smooth: bool = False  # the gradient passes rectifiers as it would pass softplus
     restarts: int = 1  # of which the best is kept
+    start: str = ""  # a trained method, from whose cloak the walk starts
 
     def cloak(self, scene: Scene) -> Images:
         sources, inner = self._clear(scene)
@@ -88,6 +90,9 @@ class Variant(Veil):
             levels = allowance(scene.images, scene.share, allowed, self.epsilon)
         largest = self.even or self.epsilon
         budget, step = Linf(largest, levels / largest), self.stride * largest / 255
+        if self.start:
+            first = build(self.start, scene.surrogates, {"seed": self.seed}).cloak(scene)
+            budget = Started(largest, levels / largest, first - scene.images)
         walk = (
             *((VarianceTuning(4 / 255, self.neighbors),) if self.neighbors else ()),
             *((Smoothing(self.smoothing),) if self.smoothing else ()),
@@ -132,6 +137,16 @@ class Variant(Veil):
 
     def _skip(self, layer, images, found):
         return self.skipping * found + (1 - self.skipping) * found.detach()
+
+
+@dataclass(frozen=True)
+class Started(Linf):
+    """The budget of a walk that starts with a given change."""
+
+    change: torch.Tensor | None = None
+
+    def start(self, images, generator):
+        return self.project(images + self.change, images)
 
 
 @dataclass(frozen=True)
@@ -191,6 +206,7 @@ VARIANTS = {
     "half the gradient through residual branches (SGM)": {"skipping": 0.5},
     "rectifiers smoothed in the gradient": {"smooth": True},
     "the best of three starts": {"restarts": 3},
+    "from the cloak of the generator that ships (AdvFaces)": {"start": "advfaces"},
     "dropout 0.1 in the surrogates": {"dropout": 0.1},
     "at most 24 levels": {"epsilon": 24.0},
     "at most 12 levels": {"epsilon": 12.0},
@@ -203,12 +219,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("out/ablation"))
     parser.add_argument("--people", type=int, default=16)
     parser.add_argument("--only", nargs="+", default=list(VARIANTS))
+    parser.add_argument("--against", default=besides(*ZOO["mobilefacenet"]), help="dlib, dlib+facenet ...")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     held_out.method = lambda surrogates, settings, seed: Variant(
         surrogates, seed=seed, **VARIANTS[str(settings["method"])]
     )
-    surrogates = tuple(recognizers.load(name) for name in besides(*ZOO["mobilefacenet"]).split("+"))
+    surrogates = tuple(recognizers.load(name) for name in arguments.against.split("+"))
     judges = [recognizers.load(name) for name in ALL if name in ZOO["mobilefacenet"]]
     people = People(arguments.people, 2, 3)
     print("| version | pairs | two cloaked ones | SSIMULACRA2 | SSIM | s a face |\n|---|---|---|---|---|---|")
