@@ -79,7 +79,6 @@ def run(
     kept = folder / "cells"
     if folder.exists() and not kept.is_dir() and (not folder.is_dir() or any(folder.iterdir())):
         raise SettingError(f"{folder} holds something else; choose a folder that is new or an earlier report's")
-    kept.mkdir(parents=True, exist_ok=True)
     remove_leftovers(kept)
     plan = experiment.quick if quick else experiment.full
     lessons = plan.training(next(iter(data.values())), seed) if plan.training else None
@@ -111,6 +110,7 @@ def run(
                 folder / "school" / _hash(f"{__version__} {seed} {json.dumps(taught)}"),
             )
             tasks += [partial(_cell, experiment, name, material, each, kept, what) for each in plan.settings]
+    kept.mkdir(parents=True, exist_ok=True)
     cells = tuple(task() for task in track(tasks, f"{experiment.name}: cells"))
     return Run(experiment, quick, seed, used, tuple(each.name for each in judges), files, _versions(), _today(), cells)
 
