@@ -45,6 +45,7 @@ def every_objective(net, images, others):
         "dodging": Dodging(net, others),
         "impersonation": Impersonation(net, others, COSINE),
         "relative": RelativeIdentification(net, others.roll(1, 0), targets),
+        "relative, mostly away": RelativeIdentification(net, others.roll(1, 0), targets, 1.5),
         "triplet": Triplet(net, others, others.flip(0), 0.5),
         "softmax": CrossEntropy(net, Softmax(others, torch.zeros(4)), torch.arange(4)),
         "centroids": CrossEntropy(net, Centroids(targets), torch.tensor([0, 1, 0, 1])),
@@ -94,6 +95,14 @@ def test_relative_loss_is_that_of_the_nearest_target(net, images, others):
     one = [RelativeIdentification(net, others.roll(1, 0), targets[:, i : i + 1])(images) for i in range(2)]
     both = RelativeIdentification(net, others.roll(1, 0), targets)(images)
     assert torch.allclose(both, torch.minimum(*one))
+
+
+def test_relative_loss_counts_the_way_from_the_source_as_often_as_it_is_told(net, images, others):
+    """|e - t|^2 - 1.5 |e - s|^2, by torch's own squared error."""
+    sources, embeddings = others.roll(1, 0), net(images)
+    toward, away = (F.mse_loss(embeddings, some, reduction="none").sum(1) for some in (others, sources))
+    loss = RelativeIdentification(net, sources, others[:, None], 1.5)(images)
+    assert torch.allclose(loss, toward - 1.5 * away, atol=1e-5)
 
 
 def test_scattering_moves_a_tenth_of_the_numbers_by_up_to_its_reach():

@@ -63,10 +63,9 @@ def bent(
     here = F.affine_grid(torch.eye(2, 3).expand(len(drawn), 2, 3), [len(drawn), 3, height, width], align_corners=True)
     there = (here + shift.permute(0, 2, 3, 1)).to(scene.images)
     mirrored = F.grid_sample(scene.images, there, padding_mode="border", align_corners=True)
+    others = scene.embed((mirrored + lit).clamp(0, 1))
     targets = []
-    for recognizer, source, seen in zip(
-        scene.surrogates, sources, scene.embed((mirrored + lit).clamp(0, 1)), strict=True
-    ):
+    for recognizer, source, seen in zip(scene.surrogates, sources, others, strict=True):
         target = source + apart(recognizer) * F.normalize(seen - source)
         targets.append(F.normalize(target) if recognizer.card.embedding.normalized else target)
     return tuple(targets)
