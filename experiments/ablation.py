@@ -54,6 +54,8 @@ class Variant(Veil):
     """veil with parts that can be changed; what is not changed is as there, but nothing stops early."""
 
     toward: str = "bent"  # or random: an embedding for each photo, or nobody: only away
+    mirror: tuple[float, float, int] = (0.07, 0.2, 4)  # how far it bends, how it is lit, at how many places a side
+    away: float = AWAY
     even: float = 0.0  # levels, the same for every pixel of the face, in place of the allowance
     colors: bool = False  # each channel moves on its own
     smoothing: int = 0  # the width of a Gaussian over the gradient
@@ -74,12 +76,12 @@ class Variant(Veil):
             seeds = scene.seeds(self.seed)
             others = [virtual(*pair, 1, seeds)[:, 0] for pair in zip(scene.surrogates, sources, strict=True)]
         else:
-            others = list(bent(scene, sources, self.seed))
+            others = list(bent(scene, sources, self.seed, *self.mirror))
 
         def lead(i, guide):
             if self.toward == "nobody":
                 return Dodging(guide, sources[i])
-            return guide.threshold**-2 * RelativeIdentification(guide, sources[i], others[i][:, None], AWAY)
+            return guide.threshold**-2 * RelativeIdentification(guide, sources[i], others[i][:, None], self.away)
 
         def objective(i, guide):
             return lead(i, guide) + self.inner * Change(guide, inner[i]) if self.inner else lead(i, guide)
@@ -188,6 +190,10 @@ VARIANTS = {
     "half the steps, twice as long": {"steps": 12, "stride": 0.25},
     "only away from the person": {"toward": "nobody"},
     "toward random embeddings": {"toward": "random"},
+    "the mirror bent by 0.1 at 5 x 5 places, evenly lit, away 1": {"mirror": (0.1, 0.0, 5), "away": 1.0},
+    "the mirror bent by 0.1 at 3 x 3 places, away 1": {"mirror": (0.1, 0.2, 3), "away": 1.0},
+    "the mirror bent by 0.1 at 8 x 8 places, evenly lit": {"mirror": (0.1, 0.0, 8)},
+    "away 1": {"away": 1.0},
     "12 levels on all of the face": {"even": 12.0},
     "colors, too": {"colors": True},
     "gradients smoothed, 5 pixels": {"smoothing": 5},
