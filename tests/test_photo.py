@@ -376,6 +376,24 @@ def test_recompresses_as_pillow_does(quality: int) -> None:
     np.testing.assert_array_equal(jpeg(scene(), quality), decoded(encoded(scene(), "JPEG", quality=quality)))
 
 
+@pytest.mark.parametrize("alpha", [False, True])
+def test_a_smaller_copy_is_what_pillow_makes_of_it(alpha: bool) -> None:
+    whole = np.dstack([scene(), ramp()]) if alpha else scene()
+    small = read(encoded(whole, "PNG")).smaller(32)
+    expected = np.asarray(Image.fromarray(whole).resize((32, 24), Image.Resampling.LANCZOS))
+    np.testing.assert_array_equal(small.pixels, expected[..., :3])
+    assert small.size == (32, 24)
+    if alpha:
+        np.testing.assert_array_equal(small.alpha, expected[..., 3])
+    again = read(small.encode())
+    assert again.size == (32, 24) and (again.alpha is not None) == alpha
+
+
+def test_a_photo_that_is_small_enough_is_not_made_smaller() -> None:
+    photo = read(encoded(scene(), "PNG"))
+    assert photo.smaller(64) is photo
+
+
 def test_resizes_by_the_longer_side() -> None:
     expected = Image.fromarray(scene(60, 40)).resize((20, 30), Image.Resampling.LANCZOS)
     np.testing.assert_array_equal(resize(scene(60, 40), 30), np.asarray(expected))

@@ -27,6 +27,12 @@ def test_keeps_metadata_on_demand(format: str) -> None:
         assert SECRET + b"-FACE" in image(photo.encode(keep_metadata=True)).info["xmp"]
 
 
+def test_metadata_of_a_smaller_copy_tells_its_size() -> None:
+    photo = read(encoded(scene(), "JPEG", exif=exif())).smaller(32)
+    tags = image(photo.encode(keep_metadata=True)).getexif().get_ifd(ExifTags.IFD.Exif)
+    assert (tags[ExifTags.Base.ExifImageWidth], photo.size) == (32, (32, 24))
+
+
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("format", [format for format in FORMATS if format != "BMP"])
 def test_metadata_moves_to_another_format(format: str, order: str) -> None:

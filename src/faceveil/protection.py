@@ -209,12 +209,13 @@ def protect(photo: Photo, protector: Protector | None = None, **settings: Any) -
 
 @dataclass(frozen=True)
 class Writing:
-    """How files are read and written: see `Photo`."""
+    """How files are read and written: see `Photo`. With `longest`, what is cloaked and shared is a smaller copy."""
 
     format: str | None = None
     keep_metadata: bool = False
     force: bool = False
     max_pixels: int = MAX_PIXELS
+    longest: int | None = None
 
 
 @dataclass(frozen=True)
@@ -310,6 +311,8 @@ def _read(jobs: Sequence[Job], writing: Writing) -> Iterator[list[_Work]]:
         try:
             if writing.force or not os.path.lexists(job.destination):
                 photo = Photo.open(job.source, writing.max_pixels)
+                if writing.longest:
+                    photo = photo.smaller(writing.longest)
                 work.clear = photo.converted(writing.format) if writing.format else photo
         except FaceveilError as error:
             work.error = str(error)

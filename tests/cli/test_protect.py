@@ -1,6 +1,7 @@
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from PIL import Image
 
 from faceveil import Photo
 from faceveil.cli import main
+from faceveil.faces.detect import Detector
 from people import group, landscape, portrait
 
 
@@ -54,6 +56,20 @@ def test_leaves_alone_what_is_there_already_unless_forced(me, capsys):
     assert "--force" in capsys.readouterr().out
     assert run(me, "--force") == 0
     assert Photo.open(there).size == (320, 320)
+
+
+def test_a_large_face_brings_the_advice_of_a_smaller_copy(tmp_path, capsys):
+    large = tmp_path / "large.png"
+    Image.fromarray(portrait()).resize((1280, 1280)).save(large)
+    assert run(large) == 0
+    (advice,) = re.findall(r"--longest (\d+)", capsys.readouterr().out)
+    assert run(large, "--longest", advice, "--force") == 0
+    said = capsys.readouterr().out
+    assert "--longest" not in said and said.splitlines()[-1].startswith("verdict: not recognized")
+    shared = Photo.open(tmp_path / "large-cloaked.png")
+    assert max(shared.size) == int(advice)
+    (face,) = Detector()([shared.pixels])[0]
+    assert face.box[2] - face.box[0] == pytest.approx(125, rel=0.1)
 
 
 def test_reports_for_machines(me, capsys):

@@ -25,6 +25,9 @@ METHODS = """veil, or a published method: cilloni, bim, illc, tip-im, fawkes, lo
 gap or rhp."""
 
 
+SMALL, LARGE = 125, 250  # pixels: the width of the largest face whose cloak is not enlarged, and where that shows
+
+
 class Strength(StrEnum):
     """Presets of veil: how much of a face's structure a cloak may cost."""
 
@@ -89,6 +92,10 @@ def protect(
     format: Annotated[
         str | None, typer.Option(help="Write JPEG, PNG, WebP, TIFF, BMP, HEIC or AVIF.", show_default="the photo's own")
     ] = None,
+    longest: Annotated[
+        int | None,
+        typer.Option(min=64, help="Share a smaller copy, its longer side at most so many pixels.", show_default=False),
+    ] = None,
     keep_metadata: Annotated[
         bool, typer.Option("--keep-metadata", help="Keep EXIF and XMP (place, time, camera); thumbnails are made anew.")
     ] = False,
@@ -150,7 +157,7 @@ def protect(
         device,
         seed,
     )
-    writing = Writing(format, keep_metadata, force, max_pixels)
+    writing = Writing(format, keep_metadata, force, max_pixels, longest)
     reports = []
     counts = dict.fromkeys(("cloaked", "skipped", "faceless", "failed", "recognized"), 0)
     try:
@@ -256,7 +263,7 @@ def _show(outcome: "Outcome", pictured: Path | None, advice: str) -> None:
     if not outcome.faces:
         return
     show_proofs(console, destination, outcome.faces)
-    for note in outcome.notes:
+    for note in (*outcome.notes, *_sized(outcome)):
         print(f"note: {note}")
     print(f"cloaked in {outcome.seconds:.1f} s: {destination}")
     if pictured:
@@ -267,6 +274,15 @@ def _show(outcome: "Outcome", pictured: Path | None, advice: str) -> None:
         print(f"verdict: STILL RECOGNIZED by {_by(outcome)}, {faces}; {advice}")
     else:
         print("verdict: not recognized, by the recognizers and after the treatments above")
+
+
+def _sized(outcome: "Outcome") -> Iterator[str]:
+    """What to do about a face so large that its cloak is enlarged, and seen."""
+    left, _, right, _ = outcome.faces[0].face.box
+    width = round(right - left)
+    if width >= LARGE and outcome.clear:
+        longest = round(max(outcome.clear.size) * SMALL / width)
+        yield f"a face {width} pixels wide shows its cloak; a smaller copy shows less of it: --longest {longest}"
 
 
 def _by(outcome: "Outcome") -> str:

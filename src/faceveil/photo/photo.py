@@ -12,6 +12,7 @@ from faceveil.photo.colors import Alpha, from_image, is_colorless, on_white, to_
 from faceveil.photo.encoding import DEFAULTS
 from faceveil.photo.formats import OPAQUE, format_named, format_of
 from faceveil.photo.reading import decode
+from faceveil.photo.sharing import resize
 from faceveil.photo.source import Source
 from faceveil.photo.writing import encode
 from faceveil.types import Pixels
@@ -89,6 +90,19 @@ class Photo:
         if self.gray and not is_colorless(pixels):
             raise SettingError("the photo is gray, the pixels are not; give red, green and blue the same values")
         return replace(self, pixels=pixels)
+
+    def smaller(self, longest: int) -> "Photo":
+        """A copy whose longer side is at most so many pixels, by Lanczos's filter; the photo itself where it is."""
+        if max(self.size) <= longest:
+            return self
+        whole = resize(self.pixels if self.alpha is None else np.dstack([self.pixels, self.alpha]), longest)
+        height, width = whole.shape[:2]
+        return replace(
+            self,
+            pixels=np.ascontiguousarray(whole[..., :3]),
+            alpha=None if self.alpha is None else whole[..., 3],
+            source=replace(self.source, exif=self.source.exif.upright(width, height)),
+        )
 
     def converted(self, format: str) -> "Photo":
         """The photo as it will be written in a format: on white and in sRGB where the format holds nothing else."""

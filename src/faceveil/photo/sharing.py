@@ -16,8 +16,11 @@ def jpeg(pixels: Pixels, quality: int) -> Pixels:
     return np.array(Image.open(stream))
 
 
-def resize(pixels: Pixels, long_side: int) -> UInt8[np.ndarray, "_ _ 3"]:
-    """The pixels at a size whose longer side is at most this, by Lanczos's filter; never enlarged."""
+def resize(pixels: UInt8[np.ndarray, "_ _ c"], long_side: int) -> UInt8[np.ndarray, "_ _ c"]:
+    """The pixels, with alpha or without, at a size whose longer side is at most this, by Lanczos's filter.
+
+    They are never enlarged, and what shines through counts as little as it is seen.
+    """
     height, width = pixels.shape[:2]
     scale = long_side / max(height, width)
     if scale >= 1:
