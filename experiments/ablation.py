@@ -21,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 
 from faceveil import bench, datasets, recognizers
 from faceveil.attacks.budget import Linf
-from faceveil.attacks.gradient import GradientAttack
+from faceveil.attacks.gradient import GradientAttack, Stop
 from faceveil.attacks.transforms import Colorless, Momentum, Smoothing, VarianceTuning
 from faceveil.bench import held_out
 from faceveil.bench.held_out import ALL, HELD_OUT, ZOO, at, besides
@@ -31,7 +31,7 @@ from faceveil.methods.identities import bent, virtual
 from faceveil.methods.scene import Scene
 from faceveil.methods.veil import AWAY, COARSENESS, Veil
 from faceveil.metrics.masking import allowance
-from faceveil.objectives.base import Drawn, Objective
+from faceveil.objectives.base import Drawn, Largest, Objective
 from faceveil.objectives.diversity import Blocks, Dimming, Spectrum, Tinting
 from faceveil.objectives.feature import Dodging, RelativeIdentification
 from faceveil.objectives.views import JPEG, Halving, OneOf, Rounding
@@ -51,7 +51,7 @@ INNER = {"dlib": "blocks.9", "facenet": "block17", "mobilenetv1-vggface2": "pw.1
 
 @dataclass(frozen=True)
 class Variant(Veil):
-    """veil with parts that can be changed; what is not changed is as there, but nothing stops early."""
+    """veil with parts that can be changed; what is not changed is as there, but without `done` nothing stops early."""
 
     toward: str = "bent"  # or random: an embedding for each photo, or nobody: only away
     mirror: tuple[float, float, int] = (0.07, 0.2, 4)  # how far it bends, how it is lit, at how many places a side
@@ -65,10 +65,13 @@ class Variant(Veil):
     drawn: bool = False  # one surrogate for each step
     inner: float = 0.0  # the weight of the change of an inner layer
     dropout: float = 0.0  # after the surrogates' convolutions (ghost networks)
+    perturbed: float = 0.0  # noise on the surrogates' weights at each step, as a share of each
     skipping: float = 1.0  # the part of the gradient that passes residual branches (skip gradient method)
     smooth: bool = False  # the gradient passes rectifiers as it would pass softplus
     restarts: int = 1  # of which the best is kept
     start: str = ""  # a trained method, from whose cloak the walk starts
+    warped: float = 0.0  # pixels by which the face is bent first, in the way that leads farthest
+    done: float = 0.0  # thresholds beyond which a face is left alone, looked at every five steps; 0 for never
 
     def cloak(self, scene: Scene) -> Images:
         sources, inner = self._clear(scene)
@@ -86,10 +89,13 @@ class Variant(Veil):
         def objective(i, guide):
             return lead(i, guide) + self.inner * Change(guide, inner[i]) if self.inner else lead(i, guide)
 
+        suffered = OneOf((JPEG(60, 95), Halving(), Rounding(), Rounding()) if self.suffering else (Rounding(),))
+        aim = Drawn(scene.each(objective)) if self.drawn else scene.mean(objective)
+        images = self._warp(scene, aim.through(suffered)) if self.warped else scene.images
         levels = self.even * scene.share
         if not self.even:
             allowed = self.dissimilarity * scene.enlarged**-COARSENESS
-            levels = allowance(scene.images, scene.share, allowed, self.epsilon)
+            levels = allowance(images, scene.share, allowed, self.epsilon)
         largest = self.even or self.epsilon
         budget, step = Linf(largest, levels / largest), self.stride * largest / 255
         if self.start:
@@ -102,16 +108,36 @@ class Variant(Veil):
             Momentum(self.decay),
         )
         attack = GradientAttack(budget, self.steps, step, walk, random_start=True, views=VIEWS[self.views])
-        suffered = OneOf((JPEG(60, 95), Halving(), Rounding(), Rounding()) if self.suffering else (Rounding(),))
-        aim = Drawn(scene.each(objective)) if self.drawn else scene.mean(objective)
+        away = Largest(scene.each(lambda i, guide: Dodging(guide, sources[i]))).through(JPEG(75, 75))
+        stop = Stop(away, -self.done) if self.done else None
         with ExitStack() as altered:
             self._alter(scene, altered)
             tries = [
-                replace(attack, seed=self.seed + i)(scene.images, aim.through(suffered)) for i in range(self.restarts)
+                replace(attack, seed=self.seed + i)(images, aim.through(suffered), stop) for i in range(self.restarts)
             ]
         with torch.no_grad():
             best = torch.stack([aim(each) for each in tries]).argmin(0)
         return torch.stack(tries)[best, torch.arange(len(best))]
+
+    def _warp(self, scene, aim, places=12, steps=30):
+        """The faces, bent smoothly by at most so many pixels."""
+        shape, generator = [len(scene.images), 3, *scene.images.shape[2:]], torch.Generator().manual_seed(self.seed)
+        here = F.affine_grid(torch.eye(2, 3).expand(shape[0], 2, 3), shape, align_corners=True)
+
+        def bend(shift):
+            smooth = F.interpolate(shift, shape[2:], mode="bicubic", align_corners=True) * scene.share
+            there = here + (2 * self.warped / shape[3]) * smooth.permute(0, 2, 3, 1)
+            bent = F.grid_sample(scene.images, there, mode="bicubic", padding_mode="border", align_corners=True)
+            return bent.clamp(0, 1)
+
+        shift = 0.1 * torch.randn(shape[0], 2, places, places, generator=generator)
+        momentum = torch.zeros_like(shift)
+        for _ in range(steps):
+            shift.requires_grad_()
+            (gradient,) = torch.autograd.grad(aim(bend(shift), generator).sum(), shift)
+            momentum = 0.7 * momentum + gradient / gradient.abs().mean((1, 2, 3), keepdim=True)
+            shift = (shift.detach() - 0.15 * momentum.sign()).clamp(-1, 1)
+        return bend(shift)
 
     def _clear(self, scene):
         """The surrogates' embeddings and inner features of the photos as they are."""
@@ -128,6 +154,8 @@ class Variant(Veil):
             for name, layer in guide.network.named_modules():
                 if self.dropout and isinstance(layer, nn.Conv2d):
                     altered.enter_context(layer.register_forward_hook(self._drop))
+                if self.perturbed and isinstance(layer, nn.Conv2d):
+                    altered.enter_context(layer.register_forward_hook(self._perturb))
                 if self.skipping < 1 and name.split(".")[-1] in BRANCHES:
                     altered.enter_context(layer.register_forward_hook(self._skip))
         if self.smooth:
@@ -136,6 +164,10 @@ class Variant(Veil):
     def _drop(self, layer, images, found):
         kept = torch.empty(found.shape[1:], dtype=found.dtype).bernoulli_(1 - self.dropout)
         return found * kept / (1 - self.dropout)
+
+    def _perturb(self, layer, given, found):
+        noise = self.perturbed * layer.weight * torch.randn_like(layer.weight)
+        return found + layer._conv_forward(given[0], noise, None)
 
     def _skip(self, layer, images, found):
         return self.skipping * found + (1 - self.skipping) * found.detach()
@@ -214,6 +246,12 @@ VARIANTS = {
     "the best of three starts": {"restarts": 3},
     "from the cloak of the generator that ships (AdvFaces)": {"start": "advfaces"},
     "dropout 0.1 in the surrogates": {"dropout": 0.1},
+    "noise of 0.1 on the surrogates' weights": {"perturbed": 0.1},
+    "left alone beyond 1.1 thresholds": {"done": 1.1},
+    "left alone beyond 1.5 thresholds": {"done": 1.5},
+    "the face bent by up to 3 pixels, nothing else": {"warped": 3.0, "even": 1e-3},
+    "the face bent by up to 1 pixel, and 0.07": {"warped": 1.0, "dissimilarity": 0.07},
+    "0.07": {"dissimilarity": 0.07},
     "at most 24 levels": {"epsilon": 24.0},
     "at most 12 levels": {"epsilon": 12.0},
 }

@@ -76,11 +76,11 @@ class MDi2(Method):
 
 
 def method(surrogates: tuple[Recognizer, ...], settings: Settings, seed: int) -> Method:
-    """The method of a cell: veil at a strength, or a published one at an epsilon."""
+    """The method of a cell: veil at a strength or a dissimilarity, or a published one at an epsilon."""
     name = str(settings["method"])
     if name == "m-di2":
         return MDi2(surrogates, float(settings["epsilon"]), seed=seed)
-    own: dict[str, object] = {key: settings[key] for key in ("epsilon",) if key in settings}
+    own: dict[str, object] = {key: settings[key] for key in ("epsilon", "dissimilarity") if key in settings}
     if "strength" in settings:
         own["dissimilarity"] = STRENGTHS[str(settings["strength"])]
     return build(name, surrogates, {**own, "seed": seed})
