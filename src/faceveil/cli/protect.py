@@ -25,7 +25,7 @@ METHODS = """veil, or a published method: cilloni, bim, illc, tip-im, fawkes, lo
 gap or rhp."""
 
 
-SMALL, LARGE = 125, 250  # pixels: the width of the largest face whose cloak is not enlarged, and where that shows
+SMALL, LARGE = 125, 250  # pixels: about the largest face whose cloak is not enlarged, and where one is much weaker
 
 
 class Strength(StrEnum):
@@ -277,12 +277,12 @@ def _show(outcome: "Outcome", pictured: Path | None, advice: str) -> None:
 
 
 def _sized(outcome: "Outcome") -> Iterator[str]:
-    """What to do about a face so large that its cloak is enlarged, and seen."""
+    """What to do about a face so large that its cloak is enlarged, and so has to be weaker."""
     left, _, right, _ = outcome.faces[0].face.box
     width = round(right - left)
     if width >= LARGE and outcome.clear:
         longest = round(max(outcome.clear.size) * SMALL / width)
-        yield f"a face {width} pixels wide shows its cloak; a smaller copy shows less of it: --longest {longest}"
+        yield f"a face {width} pixels wide is hard to protect; a smaller copy is protected better: --longest {longest}"
 
 
 def _by(outcome: "Outcome") -> str:
