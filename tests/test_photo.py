@@ -392,6 +392,8 @@ def test_a_smaller_copy_is_what_pillow_makes_of_it(alpha: bool) -> None:
 def test_a_photo_that_is_small_enough_is_not_made_smaller() -> None:
     photo = read(encoded(scene(), "PNG"))
     assert photo.smaller(64) is photo
+    with pytest.raises(SettingError, match="longest is 0"):
+        photo.smaller(0)
 
 
 def test_resizes_by_the_longer_side() -> None:

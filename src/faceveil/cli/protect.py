@@ -278,8 +278,7 @@ def _show(outcome: "Outcome", pictured: Path | None, advice: str) -> None:
 
 def _sized(outcome: "Outcome") -> Iterator[str]:
     """What to do about a face so large that its cloak is enlarged, and so has to be weaker."""
-    left, _, right, _ = outcome.faces[0].face.box
-    width = round(right - left)
+    width = round(max(right - left for left, _, right, _ in (each.face.box for each in outcome.faces)))
     if width >= LARGE and outcome.clear:
         longest = round(max(outcome.clear.size) * SMALL / width)
         yield f"a face {width} pixels wide is hard to protect; a smaller copy is protected better: --longest {longest}"

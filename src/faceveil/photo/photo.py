@@ -93,6 +93,8 @@ class Photo:
 
     def smaller(self, longest: int) -> "Photo":
         """A copy whose longer side is at most so many pixels, by Lanczos's filter; the photo itself where it is."""
+        if longest < 1:
+            raise SettingError(f"longest is {longest}; it is a number of pixels, 1 or more")
         if max(self.size) <= longest:
             return self
         whole = resize(self.pixels if self.alpha is None else np.dstack([self.pixels, self.alpha]), longest)
