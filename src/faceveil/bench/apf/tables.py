@@ -143,7 +143,7 @@ TABLES = Experiment(
         "noise makes unlike: the SSIM there is lower. Pins has 25 pairs only."
     ),
     recognizers=(f"{PROBE}+facenet",),
-    full=Plan(Genuine(300), _settings(TWO_CORES, (*ATTACKS, *UNIVERSAL)), SCHOOL),
+    full=Plan(Genuine(100), _settings(TWO_CORES, (*ATTACKS, *UNIVERSAL)), SCHOOL),
     quick=Plan(Genuine(4), _settings(TINY, ("di2", "rhp")), People(3, 3)),
     measure=_measure,
     table=_table,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from faceveil import trained
 from faceveil.types import Images
 
-START = 0.25  # of the gradient in T, and of u in E: a value that is clipped learns nothing
+START = 0.25  # of u, in E
 SLOPE = 0.2  # of leaky ReLUs
 PASSING = 24  # channels that carry three colors of 2 x 2 pixels through leaky ReLUs: f(x) - f(-x) = 1.2 x
 
@@ -22,8 +22,8 @@ class UNet(nn.Module):
     3x3 convolutions, `width` to 8 `width` channels, leaky ReLUs of slope 0.2, and transposed convolutions back, of
     which the last is linear. These details, and the width of 64, are those of the released code.
 
-    Where it is wide enough, for `PASSING` channels, it starts as a quarter of what it is given: what it learns is how
-    to do better than that gradient, not that gradient first.
+    Where it is wide enough, for `PASSING` channels, it starts as the identity: what it learns is how to do better than
+    the gradient that it is given, not that gradient first.
     """
 
     def __init__(self, width: int = 64) -> None:
@@ -49,7 +49,7 @@ class UNet(nn.Module):
         there = first.weight[:PASSING].view(3, 2, 2, 2, 3, 3, 3)  # channel, row, column, sign; channel and kernel
         back = last.weight[-len(first.weight) :][:PASSING].view(3, 2, 2, 2, 3, 3, 3)
         for channel, row, column in product(range(3), range(2), range(2)):
-            for place, gain in ((there, START), (back, 1 / (1 + SLOPE))):
+            for place, gain in ((there, 1.0), (back, 1 / (1 + SLOPE))):
                 place[channel, row, column, :, channel, 1 + row, 1 + column] = torch.tensor([gain, -gain])
 
     def forward(self, x: Images) -> Images:
@@ -69,7 +69,7 @@ def _like(images: Tensor, others: Tensor) -> Tensor:
 
 
 class Enhancement(nn.Module):
-    """The enhancement module E: conv1x1(beta u + gamma) (Eq. 8). It starts as a quarter of u."""
+    """The enhancement module E: conv1x1(beta u + gamma) (Eq. 8). It starts as a quarter of u, to leave T some room."""
 
     def __init__(self) -> None:
         super().__init__()
