@@ -141,9 +141,9 @@ TABLES = Experiment(
         "to learn from (2,000 photos, 8 epochs) FGSM's rates on 200 pairs are 56, 62, 64 and 94 on LFW, in the "
         "paper's order, and 47, 51, 50 and 63 on CFP. Nor does u gain where it counts more: on 300 pairs of LFW (g 54, "
         "g^ 60) s is 59 with all of u in E at first, with E learning 20 times as fast, and with u learned by Eq. 9, "
-        "too. Added to what a g^ has learned (T began as a quarter of g) u of any strength lowers it: nine values in ten "
-        "fill its budget. Crops of CFP's profiles hold much flat background, which any "
-        "noise makes unlike: the SSIM there is lower. Pins has 25 pairs only."
+        "too. Added to what a g^ has learned (T began as a quarter of g) u of any strength lowers it: nine values of "
+        "ten fill its budget. Crops of CFP's profiles hold much flat background, which any noise makes unlike: SSIM "
+        "is lower there. Pins has 25 pairs only."
     ),
     recognizers=(f"{PROBE}+facenet",),
     full=Plan(Genuine(100), _settings(TWO_CORES, (*ATTACKS, *UNIVERSAL)), SCHOOL),
