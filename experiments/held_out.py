@@ -14,7 +14,7 @@ import torch
 from rich.progress import track
 
 from faceveil import bench, datasets, recognizers
-from faceveil.bench import report
+from faceveil.bench import held_out, report
 from faceveil.bench.held_out import FRONTIER, HELD_OUT, at
 
 
@@ -24,10 +24,12 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--frontier", action="store_true", help="the methods beside each other")
     parser.add_argument("--probes", type=int, default=60)
+    parser.add_argument("--twice", type=int, default=held_out.TWICE, help="people of whom two photos are cloaked")
     parser.add_argument("--cloaks", nargs="+", help='"veil light", "bim 8" ...; all unless given')
     parser.add_argument("--against", nargs="+", help='"dlib", "dlib+facenet" ...; all unless given')
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    held_out.TWICE = arguments.twice
     experiment = FRONTIER if arguments.frontier else HELD_OUT
     cloaks = [
         {"method": name, **({"strength": how} if name == "veil" else {"epsilon": float(how)})}
