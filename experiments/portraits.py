@@ -16,6 +16,7 @@ import torch
 
 from faceveil import bench, datasets, recognizers
 from faceveil.bench.held_out import ALL, HELD_OUT, ZOO, at, besides
+from faceveil.methods.veil import STRENGTHS
 from faceveil.photo import Photo
 from faceveil.photo.formats import format_of
 
@@ -27,8 +28,8 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="a folder for each person")
     parser.add_argument("out", type=Path)
     parser.add_argument("--at-least", type=int, default=1000, help="pixels of the longer side")
-    parser.add_argument("--sizes", nargs="+", type=int, default=[1350, 800, 540, 400, 300])
-    parser.add_argument("--cloaks", nargs="+", default=["light", "balanced"], help="strengths, or dissimilarities")
+    parser.add_argument("--sizes", nargs="+", type=int, default=[1350, 800, 540, 400])
+    parser.add_argument("--cloaks", nargs="+", default=list(STRENGTHS), help="strengths, or dissimilarities")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     data = {}
