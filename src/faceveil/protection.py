@@ -311,7 +311,7 @@ def _read(jobs: Sequence[Job], writing: Writing) -> Iterator[list[_Work]]:
         try:
             if writing.force or not os.path.lexists(job.destination):
                 photo = Photo.open(job.source, writing.max_pixels)
-                if writing.longest:
+                if writing.longest is not None:
                     photo = photo.smaller(writing.longest)
                 work.clear = photo.converted(writing.format) if writing.format else photo
         except FaceveilError as error:

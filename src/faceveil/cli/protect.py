@@ -281,7 +281,8 @@ def _sized(outcome: "Outcome") -> Iterator[str]:
     width = round(max(right - left for left, _, right, _ in (each.face.box for each in outcome.faces)))
     if width >= LARGE and outcome.clear:
         longest = round(max(outcome.clear.size) * SMALL / width)
-        yield f"a face {width} pixels wide is hard to protect; a smaller copy is protected better: --longest {longest}"
+        better = f"a smaller copy is protected better: --longest {longest} --force"
+        yield f"a face {width} pixels wide is hard to protect; {better}"
 
 
 def _by(outcome: "Outcome") -> str:

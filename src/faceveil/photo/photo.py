@@ -92,7 +92,10 @@ class Photo:
         return replace(self, pixels=pixels)
 
     def smaller(self, longest: int) -> "Photo":
-        """A copy whose longer side is at most so many pixels, by Lanczos's filter; the photo itself where it is."""
+        """A copy whose longer side is at most so many pixels, by Lanczos's filter; the photo itself where it is.
+
+        Raises `SettingError` for less than one pixel.
+        """
         if longest < 1:
             raise SettingError(f"longest is {longest}; it is a number of pixels, 1 or more")
         if max(self.size) <= longest:
