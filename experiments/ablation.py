@@ -54,7 +54,7 @@ class Variant(Veil):
     """veil with parts that can be changed; what is not changed is as there, but without `done` nothing stops early."""
 
     toward: str = "bent"  # or random: an embedding for each photo, or nobody: only away
-    mirror: tuple[float, float, int] = (0.07, 0.2, 4)  # how far it bends, how it is lit, at how many places a side
+    mirror: tuple[float, ...] = ()  # how far it bends, how it is lit, at how many places a side; as `bent` has it
     away: float = AWAY
     even: float = 0.0  # levels, the same for every pixel of the face, in place of the allowance
     colors: bool = False  # each channel moves on its own
