@@ -222,3 +222,27 @@ def test_a_person_who_is_known_gets_one_cloak_for_all_photos(tmp_path):
         jobs[1].destination.unlink()
     assert torch.equal(*masks)
     assert written[0] == written[1]
+
+
+def test_a_persons_cloaks_are_kept_apart_in_a_run_and_from_those_of_an_earlier_one(protector, tmp_path):
+    photos = [faceveil.Photo.from_array(np.ascontiguousarray(portrait()[: 320 - cut])) for cut in (0, 10)]
+    for photo, name in zip(photos, "ab", strict=True):
+        photo.save(tmp_path / f"{name}.png")
+    jobs = plan([tmp_path / "a.png", tmp_path / "b.png"], tmp_path / "out")
+
+    def apart():
+        shared = [faceveil.Photo.open(job.destination) for job in jobs]
+        seen = [protector.see(photo, protector.find(clear))[0] for clear, photo in zip(photos, shared, strict=True)]
+        return float((seen[0] - seen[1]).norm())
+
+    for job in jobs:  # each in a run of its own, without the other
+        assert list(protect_files(protector, [job]))[0].faces
+    alone = apart()
+    jobs[1].destination.unlink()
+    first, second = protect_files(protector, jobs)
+    assert (first.status, second.status) == ("skipped", "cloaked")
+    resumed = apart()
+    for job in jobs:
+        job.destination.unlink()
+    assert all(outcome.faces for outcome in protect_files(protector, jobs))
+    assert min(resumed, apart()) > 1.1 * alone

@@ -16,6 +16,7 @@ from faceveil.faces.detect import Detector, Face
 from faceveil.faces.region import Region
 from faceveil.jobs import Job
 from faceveil.methods import ENSEMBLES, SURROGATES, Method, Personal, build
+from faceveil.methods.album import Album
 from faceveil.methods.scene import Scene
 from faceveil.objectives.feature import distance
 from faceveil.photo import MAX_PIXELS, Photo, remove_leftovers
@@ -24,7 +25,7 @@ from faceveil.proof import FaceProof, Sighting, Verdict, embed, landmarks_of, pr
 from faceveil.recognizers import card as cards
 from faceveil.recognizers import store
 from faceveil.recognizers.card import Card
-from faceveil.types import Embeddings, Pixels
+from faceveil.types import Embeddings, Own, Pixels
 
 TOGETHER = 8  # photos that are cloaked together, unless they have more than
 PIXELS = 50_000_000
@@ -135,9 +136,15 @@ class Protector:
         method = self.method
         self.method = method.enroll(Scene.of(regions, method.guides, method.jitter, method.weights))
 
-    def cloak(self, photos: Sequence[Photo], faces: Sequence[Sequence[Face]]) -> list[Photo]:
+    def cloak(
+        self, photos: Sequence[Photo], faces: Sequence[Sequence[Face]], album: Album | None = None
+    ) -> list[Photo]:
         """The photos with those faces cloaked, all of them together."""
-        return cloak(self.method, photos, faces)
+        return cloak(self.method, photos, faces, album)
+
+    def see(self, photo: Photo, faces: Sequence[Face]) -> tuple[Own, ...]:
+        """The embeddings of faces by each surrogate that guides cloaks."""
+        return Scene.of(_regions(photo, faces), self.method.guides).embed()
 
     def prove(self, clear: Photo, shared: Photo, faces: Sequence[Face]) -> tuple[FaceProof, ...]:
         """The proofs of a clear photo's faces in the photo that is shared."""
@@ -177,14 +184,16 @@ def _here() -> list[Card]:
     return [card for card in found if store.installed(card)]
 
 
-def cloak(method: Method, photos: Sequence[Photo], faces: Sequence[Sequence[Face]]) -> list[Photo]:
-    """The photos with those faces cloaked by a method, all of them together."""
-    regions = [
-        [Region.around(landmarks_of(face), photo.pixels, photo.gray) for face in found]
-        for photo, found in zip(photos, faces, strict=True)
-    ]
+def cloak(
+    method: Method, photos: Sequence[Photo], faces: Sequence[Sequence[Face]], album: Album | None = None
+) -> list[Photo]:
+    """The photos with those faces cloaked by a method, all of them together.
+
+    With an album, a person's cloaks are to stay apart from those in it, and from each other (see `Album`).
+    """
+    regions = [_regions(photo, found) for photo, found in zip(photos, faces, strict=True)]
     together = [region for own in regions for region in own]
-    cloaked = iter(method(together).cpu() if together else ())
+    cloaked = iter(method(together, album).cpu() if together else ())
     shared = []
     for photo, own in zip(photos, regions, strict=True):
         pixels = photo.pixels.copy()
@@ -194,15 +203,20 @@ def cloak(method: Method, photos: Sequence[Photo], faces: Sequence[Sequence[Face
     return shared
 
 
-def protect(photo: Photo, protector: Protector | None = None, **settings: Any) -> Result:
+def _regions(photo: Photo, faces: Sequence[Face]) -> list[Region]:
+    return [Region.around(landmarks_of(face), photo.pixels, photo.gray) for face in faces]
+
+
+def protect(photo: Photo, protector: Protector | None = None, album: Album | None = None, **settings: Any) -> Result:
     """Cloak the faces of a photo, and measure what it is worth on the bytes of the file that will be shared.
 
-    `settings` are those of `Protector`; one that is made once serves any number of photos. Raises `NoFaceError`.
+    `settings` are those of `Protector`; one that is made once serves any number of photos. With an album, veil's cloaks
+    of a person's photos are kept apart. Raises `NoFaceError`.
     """
     start = time.perf_counter()
     protector = protector or Protector(**settings)
     faces = protector.find(photo)
-    (cloaked,) = protector.cloak([photo], [faces])
+    (cloaked,) = protector.cloak([photo], [faces], album)
     shared = Photo.open(BytesIO(cloaked.encode()), photo.width * photo.height)
     return Result(cloaked, protector.prove(photo, shared, faces), time.perf_counter() - start)
 
@@ -258,9 +272,11 @@ def protect_files(protector: Protector, jobs: Sequence[Job], writing: Writing | 
 
     Photos are read ahead and written behind while others are cloaked; a few are in memory at a time. A file that is
     there already is left alone, so that a run that was killed goes on where it was. A method that cloaks a person's
-    photos alike knows the person from the first photos, also from those that were cloaked before.
+    photos alike knows the person from the first photos, also from those that were cloaked before; one that keeps a
+    person's cloaks apart knows them, too.
     """
     writing = writing or Writing()
+    album = _album(protector, jobs, writing) if protector.method.keeps_apart else None
     for folder in {job.destination.parent for job in jobs}:
         remove_leftovers(folder)
     if isinstance(protector.method, Personal) and protector.choice.only_like:
@@ -279,7 +295,7 @@ def protect_files(protector: Protector, jobs: Sequence[Job], writing: Writing | 
         while group := ahead.result():
             ahead = pool.submit(next, groups, None)
             _find(protector, group)
-            _cloak(protector, [work for work in group if work.faces])
+            _cloak(protector, [work for work in group if work.faces], album)
             for work in group:
                 if work.cloaked is not None:
                     work.shared = pool.submit(_write, work.cloaked, work.job, writing)
@@ -310,10 +326,7 @@ def _read(jobs: Sequence[Job], writing: Writing) -> Iterator[list[_Work]]:
         work = _Work(job)
         try:
             if writing.force or not os.path.lexists(job.destination):
-                photo = Photo.open(job.source, writing.max_pixels)
-                if writing.longest is not None:
-                    photo = photo.smaller(writing.longest)
-                work.clear = photo.converted(writing.format) if writing.format else photo
+                work.clear = _open(job, writing)
         except FaceveilError as error:
             work.error = str(error)
         own = work.clear.width * work.clear.height if work.clear else 0
@@ -324,6 +337,27 @@ def _read(jobs: Sequence[Job], writing: Writing) -> Iterator[list[_Work]]:
         pixels += own
     if group:
         yield group
+
+
+def _open(job: Job, writing: Writing) -> Photo:
+    """What is cloaked and shared, as it is now."""
+    photo = Photo.open(job.source, writing.max_pixels)
+    if writing.longest is not None:
+        photo = photo.smaller(writing.longest)
+    return photo.converted(writing.format) if writing.format else photo
+
+
+def _album(protector: Protector, jobs: Sequence[Job], writing: Writing) -> Album:
+    """The faces that earlier runs cloaked, if there is anything left to cloak; what cannot be read is passed over."""
+    album = Album()
+    done = [] if writing.force else [job for job in jobs if os.path.lexists(job.destination)]
+    for job in done if len(done) < len(jobs) else ():
+        with suppress(FaceveilError):
+            clear, shared = _open(job, writing), Photo.open(job.destination, writing.max_pixels)
+            if clear.size == shared.size:
+                faces = protector.find(clear)
+                album.add(*(protector.see(photo, faces) for photo in (clear, shared)))
+    return album
 
 
 def _find(protector: Protector, group: Sequence[_Work]) -> None:
@@ -337,14 +371,14 @@ def _find(protector: Protector, group: Sequence[_Work]) -> None:
         work.seconds = time.perf_counter() - start
 
 
-def _cloak(protector: Protector, group: Sequence[_Work]) -> None:
+def _cloak(protector: Protector, group: Sequence[_Work], album: Album | None) -> None:
     """Cloak photos together; where that fails, because of one of them or out of memory, say, one by one."""
     start = time.perf_counter()
     try:
-        cloaked = protector.cloak([work.clear for work in group if work.clear], [work.faces for work in group])
+        cloaked = protector.cloak([work.clear for work in group if work.clear], [work.faces for work in group], album)
     except (FaceveilError, RuntimeError, MemoryError) as error:
         for work in group if len(group) > 1 else ():
-            _cloak(protector, [work])
+            _cloak(protector, [work], album)
         if len(group) == 1:
             refused = isinstance(error, FaceveilError)
             told = error if refused else f"cannot be cloaked ({one_line(error)}); try it smaller"

@@ -10,6 +10,7 @@ Aligned = Float[Tensor, "n 3 height width"]  # images cut from others, of a size
 Directions = Float[Tensor, "n _ h w"]  # where images are to move; one channel where all three move alike
 Picture = Float[Tensor, "3 rows columns"]  # one whole photo, RGB in [0, 1]
 Embeddings = Float[Tensor, "n d"]  # unit length where the recognizer's card says so
+Own = Float[Tensor, "_ _"]  # one surrogate's embeddings; each has a length of its own
 PerImage = Float[Tensor, " n"]
 Boxes = Float[Tensor, "n 4"]  # left, top, right, bottom; pixels, the edges of pixels (a whole photo is 0 0 w h)
 Landmarks = Float[

@@ -3,10 +3,12 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
+from typing import ClassVar
 
 import torch
 
 from faceveil.faces.region import Region
+from faceveil.methods.album import Album
 from faceveil.methods.scene import STILL, Scene
 from faceveil.recognizers import Recognizer
 from faceveil.types import Images
@@ -15,9 +17,12 @@ from faceveil.types import Images
 class Method(ABC):
     """Faces to their cloaked images, `batch` of them at a time, against the `surrogates`.
 
-    A face's cloak does not depend on the others. `jitter` is that of the faces' alignment (see `Alignment`),
-    `weights` say how much each surrogate counts (equally unless given).
+    A face's cloak does not depend on the others; but a method that `keeps_apart` heeds those of the same person, if it
+    is given an album. `jitter` is that of the faces' alignment (see `Alignment`), `weights` say how much each surrogate
+    counts (equally unless given).
     """
+
+    keeps_apart: ClassVar[bool] = False
 
     surrogates: tuple[Recognizer, ...]
     batch: int
@@ -28,10 +33,21 @@ class Method(ABC):
     def cloak(self, scene: Scene) -> Images:
         """The cloaked images of a scene."""
 
-    def __call__(self, regions: Sequence[Region]) -> Images:
-        """Cloaked images [n, 3, GRID, GRID] of faces in their photos, made with the surrogates' fast copies."""
+    def __call__(self, regions: Sequence[Region], album: Album | None = None) -> Images:
+        """Cloaked images [n, 3, GRID, GRID] of faces in their photos, made with the surrogates' fast copies.
+
+        With an album, a method that `keeps_apart` leads a person's cloaks apart, from those in it and from each other;
+        and all are added to it.
+        """
         batches = [regions[i : i + self.batch] for i in range(0, len(regions), self.batch)]
-        return torch.cat([self.cloak(Scene.of(batch, self.guides, self.jitter, self.weights)) for batch in batches])
+        return torch.cat([self._cloak(batch, album) for batch in batches])
+
+    def _cloak(self, regions: Sequence[Region], album: Album | None) -> Images:
+        scene = Scene.of(regions, self.guides, self.jitter, self.weights, album)
+        cloaked = self.cloak(scene)
+        if album is not None:
+            album.add(scene.embed(), scene.embed(cloaked))
+        return cloaked
 
     def aligned(self, images: Images) -> Images:
         """Cloaked images [n, 3, h, w], aligned for the first surrogate as the images are."""

@@ -15,12 +15,12 @@ from faceveil.attacks.gradient import GradientAttack, Stop
 from faceveil.errors import SettingError
 from faceveil.methods.base import Method
 from faceveil.methods.identities import Candidates, candidates
-from faceveil.methods.scene import Own, Scene
+from faceveil.methods.scene import Scene
 from faceveil.objectives.base import Objective
 from faceveil.objectives.feature import PLAIN, Dodging, Impersonation
 from faceveil.objectives.triplet import Triplet
 from faceveil.recognizers import Recognizer
-from faceveil.types import Images
+from faceveil.types import Images, Own
 
 SELECTIONS = ("none", "farthest", "random", "random+farthest", "similar")  # sections IV-F, B, C, D and E
 MARGINS = tuple(round(0.2 * i, 1) for i in range(1, 11))  # section III-B; no effect on `none`

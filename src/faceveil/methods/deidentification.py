@@ -14,10 +14,10 @@ from faceveil.attacks.gradient import bim
 from faceveil.errors import SettingError
 from faceveil.methods.base import Method
 from faceveil.methods.identities import candidates
-from faceveil.methods.scene import Own, Scene
+from faceveil.methods.scene import Scene
 from faceveil.objectives.cross_entropy import Centroids, Classes, CrossEntropy, Head
 from faceveil.recognizers import Recognizer
-from faceveil.types import Images
+from faceveil.types import Images, Own
 
 ATTACKS = ("bim", "illc")
 EPSILONS = (4, 8, 16, 32, 64, 128)  # 8-bit levels; "Evaluation settings", as in Kurakin et al., 2016

@@ -15,12 +15,12 @@ from faceveil.attacks.budget import Linf
 from faceveil.errors import SettingError
 from faceveil.methods.base import Personal
 from faceveil.methods.identities import Candidates, apart, candidates
-from faceveil.methods.scene import Own, Scene
+from faceveil.methods.scene import Scene
 from faceveil.objectives.base import Objective
 from faceveil.objectives.dissimilarity import Dissimilarity
 from faceveil.objectives.feature import SQUARED, Dodging, Impersonation
 from faceveil.recognizers import Recognizer
-from faceveil.types import Images
+from faceveil.types import Images, Own
 
 AIMS = ("target", "away")  # the paper's (section 4.2), and that of the released v1.0
 

@@ -9,9 +9,9 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from faceveil.errors import SettingError
-from faceveil.methods.scene import Own, Scene
+from faceveil.methods.scene import Scene
 from faceveil.recognizers import Recognizer
-from faceveil.types import Embeddings
+from faceveil.types import Embeddings, Own
 
 Candidates = Float[Tensor, "_ _ _"]  # one surrogate's embeddings [n, k, d] of k identities for each of n images
 

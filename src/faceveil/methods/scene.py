@@ -12,14 +12,14 @@ from faceveil.errors import SettingError
 from faceveil.faces import templates
 from faceveil.faces.align import similarity
 from faceveil.faces.region import GRID, Region
+from faceveil.methods.album import Album
 from faceveil.objectives.base import Objective, Sum, View, chosen_view
 from faceveil.objectives.diversity import Chain
 from faceveil.objectives.views import Alignment, Gray
 from faceveil.recognizers import Recognizer
-from faceveil.types import Images, Landmarks, Matrices, PerImage
+from faceveil.types import Images, Landmarks, Matrices, Own, PerImage
 
 STILL = (0.0, 0.0, 0.0)  # no jitter
-Own = Float[Tensor, "_ _"]  # one surrogate's embeddings; each has a length of its own
 Wanted = tuple[str, tuple[int, int]]  # the template to which a recognizer's images are aligned, and their size
 
 
@@ -31,7 +31,8 @@ class Scene:
     `landmarks` [n, 5, 2] lie in the images; those that are `gray` [n] are to stay gray.
     `weights` say how much each surrogate counts, equally unless given. `share` [n, 1, h, w] in [0, 1] says how much of
     a cloak each pixel takes; all of it without one. `enlarged` [n] says how many times larger a cloak will be seen, 1
-    without it. Raises `SettingError` for weights that are not one positive number for each surrogate.
+    without it. With an `album`, a person's cloaks are to stay apart from those in it, and from each other. Raises
+    `SettingError` for weights that are not one positive number for each surrogate.
     """
 
     images: Images
@@ -42,6 +43,7 @@ class Scene:
     weights: tuple[float, ...] = ()
     share: Float[Tensor, "n 1 h w"] | None = None
     enlarged: PerImage | None = None
+    album: Album | None = None
 
     def __post_init__(self) -> None:
         if self.weights and (len(self.weights) != len(self.surrogates) or min(self.weights) <= 0):
@@ -54,6 +56,7 @@ class Scene:
         surrogates: Sequence[Recognizer],
         jitter: tuple[float, float, float] = STILL,
         weights: tuple[float, ...] = (),
+        album: Album | None = None,
     ) -> "Scene":
         """Faces in their photos, aligned with some jitter; gray photos are seen gray."""
         device = surrogates[0].scale.device
@@ -70,7 +73,7 @@ class Scene:
         views = {wanted: view(*wanted) for wanted in map(_wanted, surrogates)}
         landmarks = torch.cat([region.on_grid for region in regions]).to(device)
         enlarged = torch.tensor([region.side / GRID for region in regions], device=device)
-        return cls(images, tuple(surrogates), views, landmarks, gray, weights, share, enlarged)
+        return cls(images, tuple(surrogates), views, landmarks, gray, weights, share, enlarged, album)
 
     @classmethod
     def aligned(cls, images: Images, surrogates: Sequence[Recognizer], weights: tuple[float, ...] = ()) -> "Scene":

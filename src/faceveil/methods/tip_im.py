@@ -18,13 +18,13 @@ from faceveil.attacks.transforms import Momentum
 from faceveil.errors import SettingError
 from faceveil.methods.base import Method
 from faceveil.methods.identities import Candidates, apart, candidates
-from faceveil.methods.scene import Own, Scene
+from faceveil.methods.scene import Scene
 from faceveil.objectives.base import Drawn, Objective, View
 from faceveil.objectives.diversity import Affinity, Padding
 from faceveil.objectives.feature import RelativeIdentification
 from faceveil.objectives.naturalness import Naturalness
 from faceveil.recognizers import Recognizer
-from faceveil.types import Images
+from faceveil.types import Images, Own
 
 # G3 (Eq. 7), G1 (section 5.1, Center-Opt) and G2 (released code only): log(1 + ... exp(D(x, source) - D(x, target)))
 GAINS: dict[str, Callable[[Tensor], Tensor]] = {

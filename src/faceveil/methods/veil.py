@@ -22,10 +22,10 @@ from faceveil.methods.identities import bent
 from faceveil.methods.scene import Scene
 from faceveil.metrics.masking import allowance
 from faceveil.objectives.base import Largest, Objective
-from faceveil.objectives.feature import Dodging, RelativeIdentification
+from faceveil.objectives.feature import Company, Dodging, RelativeIdentification
 from faceveil.objectives.views import JPEG, Halving, OneOf, Rounding
 from faceveil.recognizers import Recognizer
-from faceveil.types import Images
+from faceveil.types import Images, Own
 
 STRENGTHS = {"light": 0.07, "balanced": 0.13, "strong": 0.18}  # the dissimilarity that each allows
 
@@ -43,6 +43,8 @@ class Veil(Method):
     No pixel changes by more than `epsilon` 8-bit levels. `stride` is a step's length as a share of what a pixel may
     change, `decay` the momentum's, `jitter` the alignment's (see `Alignment`).
     """
+
+    keeps_apart = True
 
     surrogates: tuple[Recognizer, ...]
     dissimilarity: float = STRENGTHS["balanced"]
@@ -63,12 +65,13 @@ class Veil(Method):
 
     def cloak(self, scene: Scene) -> Images:
         sources = scene.embed()
-        others = bent(scene, sources, self.seed)
+        others, company = bent(scene, sources, self.seed), _company(scene, sources)
         share = torch.ones_like(scene.images[:, :1]) if scene.share is None else scene.share
         windows = _windows(share)
 
         def elsewhere(i: int, guide: Recognizer) -> Objective:
-            return guide.threshold**-2 * RelativeIdentification(guide, sources[i], others[i][:, None], AWAY)
+            nobody = others[i][:, None]
+            return guide.threshold**-2 * RelativeIdentification(guide, sources[i], nobody, AWAY, company[i])
 
         def away(i: int, guide: Recognizer) -> Objective:
             return Dodging(guide, sources[i])
@@ -81,6 +84,15 @@ class Veil(Method):
         walk = (Colorless(), Momentum(self.decay))
         attack = GradientAttack(budget, self.steps, step, walk, random_start=True, seed=self.seed)
         return attack(scene.images, objective, stop)
+
+
+def _company(scene: Scene, sources: tuple[Own, ...]) -> list[Company | None]:
+    """For each surrogate the cloaked faces from which those of the same people are to stay apart."""
+    album = scene.album
+    if album is None or not (same := album.same(scene.surrogates, sources)).any():
+        return [None] * len(sources)
+    cloaked = album.cloaked or tuple(source[:0] for source in sources)
+    return [Company(same, known) for known in cloaked]
 
 
 def _windows(share: Tensor) -> Tensor:

@@ -1,16 +1,16 @@
 """Objectives on embeddings: away from the person (dodging), toward another (impersonation), or both."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Generator, Tensor
 
 from faceveil.objectives.base import Objective
 from faceveil.recognizers import Recognizer
-from faceveil.types import Embeddings, Images, PerImage
+from faceveil.types import Embeddings, Images, Own, PerImage
 
 
 def distance(embeddings: Embeddings, others: Embeddings) -> PerImage:
@@ -86,21 +86,47 @@ class RelativeIdentification(Objective):
     """The squared distance to the nearest target less that to the source (TIP-IM: Yang et al., 2021, Eq. 2).
 
     `targets` are [n, k, d]. With several for an image it is their least loss. The distance to the source counts `away`
-    times as much; in the paper, as much.
+    times as much; in the paper, as much. With `company`, the distance to its nearest is taken off, too (ours).
     """
 
     recognizer: Recognizer
     sources: Embeddings
     targets: Float[Tensor, "n k d"]
     away: float = 1.0
+    company: "Company | None" = None
 
     def __call__(self, images: Images, generator: Generator | None = None) -> PerImage:
         embeddings = self.recognizer(images)
         nearest: Tensor = (embeddings[:, None] - self.targets).square().sum(2).amin(1)
-        return nearest - self.away * squared(embeddings, self.sources)
+        loss = nearest - self.away * squared(embeddings, self.sources)
+        return loss if self.company is None else loss - self.company(embeddings)
 
     def __getitem__(self, chosen: Tensor) -> "RelativeIdentification":
-        return RelativeIdentification(self.recognizer, self.sources[chosen], self.targets[chosen], self.away)
+        company = self.company and self.company[chosen]
+        return replace(self, sources=self.sources[chosen], targets=self.targets[chosen], company=company)
+
+
+@dataclass(frozen=True)
+class Company:
+    """Cloaked faces of the same people: the other images as they are now, and `known` ones [m, d] that stay.
+
+    `same` [n, n + m] says which of them show whom an image shows.
+    """
+
+    same: Bool[Tensor, "n _"]
+    known: Own
+
+    def __call__(self, embeddings: Embeddings) -> PerImage:
+        """The squared distance from each image's embedding to its nearest; 0 where nobody else shows that person."""
+        others = torch.cat([embeddings.detach(), self.known])
+        lengths = embeddings.square().sum(1)[:, None] + others.square().sum(1)
+        away = (lengths - 2 * embeddings @ others.T).masked_fill(~self.same, torch.inf).amin(1)
+        return torch.where(self.same.any(1), away, 0.0)
+
+    def __getitem__(self, chosen: Tensor) -> "Company":
+        mine = torch.arange(len(self.same), device=self.same.device)[chosen]
+        those = torch.arange(len(self.same), self.same.shape[1], device=self.same.device)
+        return Company(self.same[mine][:, torch.cat([mine, those])], self.known)
 
 
 def scattered(sources: Embeddings, generator: Generator, share: float = 0.1, reach: float = 0.07) -> Embeddings:

@@ -15,10 +15,10 @@ from faceveil.attacks.quantization import Grid
 from faceveil.methods.apf import cloud as clouds
 from faceveil.methods.apf import device
 from faceveil.methods.learned import Learned
-from faceveil.methods.scene import Own, Scene
+from faceveil.methods.scene import Scene
 from faceveil.objectives.feature import PLAIN, Dodging, scattered
 from faceveil.recognizers import Recognizer
-from faceveil.types import Images
+from faceveil.types import Images, Own
 
 Cloud = Callable[[Images], Images]  # gradients to noise, each [n, 3, 112, 112], a level being 1/255
 

@@ -17,12 +17,12 @@ from faceveil.attacks.quantization import Grid
 from faceveil.attacks.universal import Perturbation
 from faceveil.methods.apf import Apf
 from faceveil.methods.apf.cloud import Cloud
-from faceveil.methods.scene import Own, Scene
+from faceveil.methods.scene import Scene
 from faceveil.objectives.feature import Dodging
 from faceveil.photo.files import publish
 from faceveil.recognizers import Recognizer
 from faceveil.training import Engine, Examples, Figures, Indices, Learner, Step, Track, Workshop, train, untracked
-from faceveil.types import Images
+from faceveil.types import Images, Own
 
 BATCH = 32  # photos whose gradients are found together, and kept in one file
 
