@@ -236,7 +236,7 @@ def test_a_persons_cloaks_are_kept_apart_in_a_run_and_from_those_of_an_earlier_o
         return float((seen[0] - seen[1]).norm())
 
     for job in jobs:  # each in a run of its own, without the other
-        assert list(protect_files(protector, [job]))[0].faces
+        assert next(iter(protect_files(protector, [job]))).faces
     alone = apart()
     jobs[1].destination.unlink()
     first, second = protect_files(protector, jobs)

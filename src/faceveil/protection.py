@@ -276,7 +276,7 @@ def protect_files(protector: Protector, jobs: Sequence[Job], writing: Writing | 
     person's cloaks apart knows them, too.
     """
     writing = writing or Writing()
-    album = _album(protector, jobs, writing) if protector.method.keeps_apart else None
+    album = _album(protector, jobs, writing)
     for folder in {job.destination.parent for job in jobs}:
         remove_leftovers(folder)
     if isinstance(protector.method, Personal) and protector.choice.only_like:
@@ -350,6 +350,8 @@ def _open(job: Job, writing: Writing) -> Photo:
 def _album(protector: Protector, jobs: Sequence[Job], writing: Writing) -> Album:
     """The faces that earlier runs cloaked, if there is anything left to cloak; what cannot be read is passed over."""
     album = Album()
+    if not protector.method.keeps_apart:
+        return album
     done = [] if writing.force else [job for job in jobs if os.path.lexists(job.destination)]
     for job in done if len(done) < len(jobs) else ():
         with suppress(FaceveilError):
@@ -371,7 +373,7 @@ def _find(protector: Protector, group: Sequence[_Work]) -> None:
         work.seconds = time.perf_counter() - start
 
 
-def _cloak(protector: Protector, group: Sequence[_Work], album: Album | None) -> None:
+def _cloak(protector: Protector, group: Sequence[_Work], album: Album) -> None:
     """Cloak photos together; where that fails, because of one of them or out of memory, say, one by one."""
     start = time.perf_counter()
     try:

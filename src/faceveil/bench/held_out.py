@@ -24,11 +24,12 @@ from faceveil.attacks.gradient import m_di2
 from faceveil.bench import plots
 from faceveil.bench.base import OURS, Cell, Experiment, Found, Plan, Settings, Table, number
 from faceveil.bench.material import Material, Part, People
-from faceveil.datasets import Dataset
+from faceveil.datasets import Dataset, Sample
 from faceveil.datasets.preparation import subject
 from faceveil.errors import SettingError
 from faceveil.faces.detect import Detector, Face
 from faceveil.methods import Method, build
+from faceveil.methods.album import Album
 from faceveil.methods.scene import Scene
 from faceveil.methods.veil import STRENGTHS
 from faceveil.objectives.feature import Dodging, distance
@@ -99,31 +100,34 @@ def _measure(material: Material, settings: Settings) -> Found:
     first, second = _probes(material, int(settings["probes"]))
     detector = Detector(material.recognizer.scale.device)
     cloaker = method(material.surrogates, settings, material.seed)
+    album = Album()
     start = perf_counter()
-    seen = _cloaked(material, first, detector, cloaker)
+    seen = share([material.samples[i] for i in first], detector, cloaker, album)
     seconds = (perf_counter() - start) / len(first)
     judged = {name: _judged(material, first, seen, detector, steps) for name, steps in TREATMENTS.items()}
-    others = _cloaked(material, second[:TWICE], detector, cloaker)
-    for name, steps in TREATMENTS.items():
-        again = _sightings(detector, seen[:TWICE], steps), _sightings(detector, others, steps)
-        for judge in material.judges:
-            apart = distance(*(embed(judge, some) for some in again)) >= judge.card.thresholds[FALSE_MATCHES]
-            judged[name][judge.name]["twice"] = float(apart.float().mean())
+    for run, known in {"twice": None, "together": album}.items():
+        others = share([material.samples[i] for i in second[:TWICE]], detector, cloaker, known)
+        for name, steps in TREATMENTS.items():
+            again = sightings(detector, seen[:TWICE], steps), sightings(detector, others, steps)
+            for judge in material.judges:
+                apart = distance(*(embed(judge, some) for some in again)) >= judge.card.thresholds[FALSE_MATCHES]
+                judged[name][judge.name][run] = float(apart.float().mean())
     return {
         "probes": [material.faces.names[i] for i in first],
         "seconds": seconds,
-        "quality": _quality(seen),
+        "quality": quality(seen),
         "judged": judged,
     }
 
 
-def _cloaked(material: Material, photos: Int64[ndarray, " n"], detector: Detector, cloaker: Method) -> list[Seen]:
+def share(samples: Sequence[Sample], detector: Detector, cloaker: Method, album: Album | None = None) -> list[Seen]:
     """Photos as they were and as they would be shared: found, cloaked, encoded and read again."""
     seen: list[Seen] = []
-    for start in range(0, len(photos), TOGETHER):
-        clear = [Photo.open(BytesIO(material.samples[i].read())) for i in photos[start : start + TOGETHER]]
+    for start in range(0, len(samples), TOGETHER):
+        clear = [Photo.open(BytesIO(sample.read())) for sample in samples[start : start + TOGETHER]]
         faces = [subject(detector([photo.pixels])[0], photo.width, photo.height) for photo in clear]
-        for photo, face, shared in zip(clear, faces, cloak(cloaker, clear, [[face] for face in faces]), strict=True):
+        cloaked = cloak(cloaker, clear, [[face] for face in faces], album)
+        for photo, face, shared in zip(clear, faces, cloaked, strict=True):
             seen.append(Seen(photo.pixels, face, Photo.open(BytesIO(shared.encode())).pixels))
     return seen
 
@@ -139,24 +143,24 @@ def _probes(material: Material, most: int) -> tuple[Int64[ndarray, " n"], Int64[
     return first, second
 
 
-def _sightings(
+def sightings(
     detector: Detector, seen: Sequence[Seen], steps: Sequence[str], *, cloaked: bool = True
 ) -> list[Sighting]:
     """The faces found again in the files, or in the photos as they were, after what a website does."""
-    sightings = []
+    found = []
     for each in seen:
         pixels = each.shared if cloaked else each.clear
         for step in steps:
             pixels = treatment(step)(pixels)
-        sightings += find_again(detector, [pixels], each.clear, [each.face])
-    return sightings
+        found += find_again(detector, [pixels], each.clear, [each.face])
+    return found
 
 
 def _judged(
     material: Material, probes: Int64[ndarray, " n"], seen: Sequence[Seen], detector: Detector, steps: Sequence[str]
 ) -> dict[str, Found]:
     """What each judge says of the photos as they were and cloaked, both treated."""
-    before, after = (_sightings(detector, seen, steps, cloaked=cloaked) for cloaked in (False, True))
+    before, after = (sightings(detector, seen, steps, cloaked=cloaked) for cloaked in (False, True))
     others = np.setdiff1d(np.arange(len(material.faces)), probes)
     judged: dict[str, Found] = {}
     for judge in material.judges:
@@ -185,7 +189,7 @@ def _missed(
     }
 
 
-def _quality(seen: Sequence[Seen]) -> Found:
+def quality(seen: Sequence[Seen]) -> Found:
     """How visible the cloaks are on the files, on each face and a margin around it."""
     pairs = [(each.clear[place], each.shared[place]) for each in seen for place in [_around(each.face, each.clear)]]
     measures: dict[str, Callable[[Pixels, Pixels], float]] = {
@@ -229,7 +233,7 @@ def _shares(judged: Found) -> tuple[float, float]:
 def _table(cells: Sequence[Cell]) -> Table:
     columns = (
         *("data", "cloak", "against", "judge", "pairs not matched, clear", "cloaked", "after a resize", "photos"),
-        *("Rank-1-UT", "two cloaked ones", "called safe", "and safe from others"),
+        *("Rank-1-UT", "two cloaked ones", "of one run", "called safe", "and safe from others"),
         *("SSIMULACRA2", "SSIM", "PSNR", "largest change", "s a face"),
     )
     return Table(columns, tuple(row for cell in cells for row in _rows(cell)))
@@ -263,7 +267,12 @@ def _row(cell: Cell, judge: str) -> tuple[float, ...]:
     safe = [_safe(cell, name)[called].mean() for name in _strangers(cell) if name != judge and called.any()]
     return (
         *(_shares(plain["clear"])[0], pairs, _shares(resized["cloaked"])[0], photos, plain["cloaked"]["rank"]),
-        *(plain["twice"], float(called.mean()), float(np.mean(safe)) if safe else np.nan),
+        *(
+            plain["twice"],
+            plain.get("together", np.nan),
+            float(called.mean()),
+            float(np.mean(safe)) if safe else np.nan,
+        ),
     )
 
 
@@ -292,7 +301,12 @@ def _cloak(cell: Cell) -> str:
 
 def against(cell: Cell) -> str:
     """The recognizers that cloaks were made against, in few words."""
-    names = cell.recognizer.split("+")
+    return named(cell.recognizer)
+
+
+def named(group: str) -> str:
+    """Recognizers with `+` between, in few words."""
+    names = group.split("+")
     left = [name for name in ALL if name not in names]
     for architecture, members in ZOO.items():
         if set(left) == set(members):
@@ -372,7 +386,8 @@ HELD_OUT = Experiment(
         "A pair is a cloaked photo and another clear photo of the person; it does not match where their distance is "
         "at least the judge's threshold for one false match in 1,000. Of photos, those count that match none of the "
         "person's others. Rank-1-UT: the nearest of all other photos shows somebody else. Two cloaked ones: pairs "
-        "of two cloaked photos that do not match. Called safe: not recognized beside the photo itself, at the "
+        "of two cloaked photos that do not match, if each was cloaked on its own, and if in one run. Called safe: not "
+        "recognized beside the photo itself, at the "
         "recognizer's own threshold, as `protect` says it of a recognizer that was held out; and safe from others: "
         "of these, the share that matches no photo of the person in the other judges' eyes. Visibility is that of "
         "the written file, on the face and a quarter of its width around it."

@@ -17,8 +17,8 @@ from faceveil import __version__
 from faceveil.cli.report import FAILED, USAGE, fail
 from faceveil.errors import FaceveilError, SettingError
 
-# PyTorch's threads wait for each other awake, but briefly: where they sleep at once, one face takes twice as long; where
-# they stay awake, it takes twice as long on a busy machine
+# PyTorch's threads wait for each other awake, but briefly: where they sleep at once, one face takes twice as
+# long; where they stay awake, it takes twice as long on a busy machine
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 

@@ -36,8 +36,8 @@ class Method(ABC):
     def __call__(self, regions: Sequence[Region], album: Album | None = None) -> Images:
         """Cloaked images [n, 3, GRID, GRID] of faces in their photos, made with the surrogates' fast copies.
 
-        With an album, a method that `keeps_apart` leads a person's cloaks apart, from those in it and from each other;
-        and all are added to it.
+        With an album, a method that `keeps_apart` leads a person's cloaks apart, from those in it and from each other,
+        and adds them to it.
         """
         batches = [regions[i : i + self.batch] for i in range(0, len(regions), self.batch)]
         return torch.cat([self._cloak(batch, album) for batch in batches])
@@ -45,7 +45,7 @@ class Method(ABC):
     def _cloak(self, regions: Sequence[Region], album: Album | None) -> Images:
         scene = Scene.of(regions, self.guides, self.jitter, self.weights, album)
         cloaked = self.cloak(scene)
-        if album is not None:
+        if album is not None and self.keeps_apart:
             album.add(scene.embed(), scene.embed(cloaked))
         return cloaked
 

@@ -1,0 +1,71 @@
+"""Do a person's cloaked photos match each other? Each cloaked on its own, and all in one run.
+
+    FACEVEIL_MIRROR=../shared/zoo/files python experiments/albums.py ../shared/data/lfw --people 50 --photos 2
+
+So many photos each of some people are cloaked against all architectures but one, and against dlib alone; those that
+were left out judge the files after JPEG 75. A row: the pairs (cloaked, another clear photo) and the pairs of two
+cloaked photos of a person that do not match, the pairs of two people's cloaked photos that do, and how visible it is.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from faceveil import datasets, recognizers
+from faceveil.bench import held_out
+from faceveil.bench.held_out import ALL, FALSE_MATCHES, ZOO, besides
+from faceveil.bench.material import People
+from faceveil.faces.detect import Detector
+from faceveil.methods.album import Album
+from faceveil.methods.veil import STRENGTHS, Veil
+from faceveil.proof import embed
+
+GROUPS = (*(besides(*members) for members in ZOO.values()), "dlib")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--people", type=int, default=50)
+    parser.add_argument("--photos", type=int, default=2, help="of each")
+    parser.add_argument("--against", nargs="+", default=GROUPS, help='"dlib", "dlib+facenet" ...')
+    parser.add_argument("--strength", choices=STRENGTHS, default="balanced")
+    parser.add_argument("--runs", nargs="+", choices=("apart", "together"), default=("apart", "together"))
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    samples = list(People(arguments.people, arguments.photos)(datasets.open(arguments.data), 0))
+    who = np.unique([sample.identity for sample in samples], return_inverse=True)[1]
+    own = (who[:, None] == who) & ~np.eye(len(who), dtype=bool)
+    detector = Detector()
+    print("| against | judge | run | pairs | two cloaked | others' match | SSIMULACRA2 | s a face |")
+    print("|---|---|---|---|---|---|---|---|")
+    for group in arguments.against:
+        surrogates = tuple(map(recognizers.load, group.split("+")))
+        veil = Veil(surrogates, STRENGTHS[arguments.strength])
+        for run in arguments.runs:
+            start = time.perf_counter()
+            seen = []
+            for person in np.unique(who):
+                album = Album() if run == "together" else None
+                seen += held_out.share([samples[i] for i in np.flatnonzero(who == person)], detector, veil, album)
+            seconds = (time.perf_counter() - start) / len(seen)
+            visible = held_out.quality(seen)["SSIMULACRA2"]["mean"]
+            clear, cloaked = (held_out.sightings(detector, seen, ("JPEG 75",), cloaked=each) for each in (False, True))
+            for name in ALL:
+                if name in group.split("+"):
+                    continue
+                judge = recognizers.load(name)
+                before, after = embed(judge, clear), embed(judge, cloaked)
+                threshold = judge.card.thresholds[FALSE_MATCHES]
+                missed, apart = ((torch.cdist(after, each) >= threshold).numpy() for each in (before, after))
+                shares = missed[own].mean(), apart[own].mean()
+                others = 1 - apart[who[:, None] != who].mean()
+                told = f"{shares[0]:.0%} | {shares[1]:.0%} | {others:.1%} | {visible:.1f} | {seconds:.1f}"
+                print(f"| {held_out.named(group)} | {name} | {run} | {told} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
