@@ -4,11 +4,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from faceveil.methods.album import Album
     from faceveil.photo import Photo
     from faceveil.protection import Choice, Protector, Result, protect
 
 __version__ = "0.1.0"
-__all__ = ["Choice", "Photo", "Protector", "Result", "__version__", "protect"]
+__all__ = ["Album", "Choice", "Photo", "Protector", "Result", "__version__", "protect"]
 
 
 def __getattr__(name: str) -> Any:

@@ -112,7 +112,7 @@ def protect(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     seed: Annotated[
-        int, typer.Option(min=0, max=2**63 - 1, help="The same seed, photo and machine give the same cloak.")
+        int, typer.Option(min=0, max=2**63 - 1, help="The same seed, photos and machine give the same cloaks.")
     ] = 0,
     max_pixels: Annotated[int, typer.Option(help="Refuse larger photos.")] = 100_000_000,
     force: Annotated[bool, typer.Option("--force", help="Overwrite files that are there already.")] = False,
@@ -121,7 +121,8 @@ def protect(
     """Cloak the faces in photos, and measure what it is worth on the files that were written.
 
     A photo is written beside itself as NAME-cloaked, or under OUTPUT; originals are never touched. A run that was
-    stopped goes on where it was. Photos without a face to cloak are not copied.
+    stopped goes on where it was. Photos without a face to cloak are not copied. veil leads a person's cloaks apart, so
+    that they do not match each other: cloak your photos in one run, or name those that are cloaked already, too.
 
     Exit code 1: some photo failed, nothing could be cloaked, or someone is still recognized.
 
