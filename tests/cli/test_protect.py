@@ -164,7 +164,7 @@ def test_a_killed_run_goes_on_to_the_same_files(tmp_path):
             np.uint8
         )
         Photo.from_array(turned).save(photos / f"{i}.{('png', 'jpg', 'webp')[i % 3]}")
-    alone = ["--method", "bim", "--set", "steps=25"]  # veil's cloaks of one person depend on each other
+    alone = ["--method", "bim", "--epsilon", "16"]  # veil's cloaks of one person depend on each other
     command = [sys.executable, "-m", "faceveil", "protect", str(photos), *alone, "-o"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     start = time.monotonic()
