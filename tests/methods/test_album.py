@@ -48,8 +48,12 @@ def test_an_album_knows_who_is_the_same_by_the_mean_of_distances_in_thresholds()
     album.add((torch.tensor([[0.0, 0.1]]), torch.tensor([[0.0, 0.8]])), (torch.zeros(1, 2), torch.zeros(1, 2)))
     album.add((torch.tensor([[9.0, 9.0]]), torch.tensor([[9.0, 9.0]])), (torch.ones(1, 2), torch.ones(1, 2)))
     sources = torch.tensor([[0.0, 0.0], [0.0, 0.2], [9.0, 9.0]])
-    same = album.same(nets, (sources, sources))
-    assert same.tolist() == [[False, True, False, True, False], [True, False, False, True, False], [False] * 4 + [True]]
+    for company in album.company(nets, (sources, sources)):
+        alike = [[False, True, False, True, False], [True, False, False, True, False], [False] * 4 + [True]]
+        assert company.same.tolist() == alike
+    (company, _) = album.company(nets, (sources[:2], sources[:2]))
+    assert company.same.tolist() == [[False, True, True], [True, False, True]]
+    assert company.known.tolist() == [[0.0, 0.0]]  # the stranger's is no company
     assert [len(some) for some in (*album.clear, *album.cloaked)] == [2, 2, 2, 2]
 
 

@@ -1,9 +1,8 @@
 """The photos of a run: a person's cloaks in them are to stay apart."""
 
 import torch
-from jaxtyping import Bool
-from torch import Tensor
 
+from faceveil.objectives.feature import Company
 from faceveil.recognizers import Recognizer
 from faceveil.types import Own
 
@@ -19,15 +18,18 @@ class Album:
         """Faces, by surrogate, as they were and as they will be shared."""
         self.clear, self.cloaked = _more(self.clear, clear), _more(self.cloaked, cloaked)
 
-    def same(self, surrogates: tuple[Recognizer, ...], sources: tuple[Own, ...]) -> Bool[Tensor, "n _"]:
-        """Which of these clear faces [n], and of those in the album [m], show the same person [n, n + m].
+    def company(self, surrogates: tuple[Recognizer, ...], sources: tuple[Own, ...]) -> list[Company]:
+        """For each surrogate the cloaked faces of the people whom these clear faces [n] show, also as they are now.
 
-        Those that the surrogates hold for one, on the mean of their distances in thresholds; nobody with themselves.
+        Two faces show one person where the surrogates say so, by the mean of their distances in thresholds.
         """
         everybody = _more(sources, self.clear)
         pairs = zip(surrogates, sources, everybody, strict=True)
         away = torch.stack([torch.cdist(own, all_) / net.threshold for net, own, all_ in pairs]).mean(0)
-        return (away < 1).triu(1) | (away < 1).tril(-1)
+        same, n = (away < 1).triu(1) | (away < 1).tril(-1), len(away)  # nobody with themselves
+        theirs = same[:, n:].any(0)
+        same = torch.cat([same[:, :n], same[:, n:][:, theirs]], 1)
+        return [Company(same, known[theirs]) for known in self.cloaked or (source[:0] for source in sources)]
 
 
 def _more(some: tuple[Own, ...], others: tuple[Own, ...]) -> tuple[Own, ...]:

@@ -2,10 +2,11 @@
 
 Iterative gradient steps with momentum (MI-FGSM) inside a budget for each pixel: more where a face is busy than on
 smooth skin, nothing around the face, and so much in all that its structure stays (see `allowance`). A cloak leads away
-from the person and toward somebody else, in another direction for each photo (see `bent`), so that a person's cloaked
-photos do not match each other. It changes brightness only: colors show more than they protect. Each step sees the face
-through a random alignment, as detectors differ, and as the 8-bit file, as a JPEG of it, or at half its size. A face is
-done when it is farther from the person than `margin` times every surrogate's threshold, after JPEG 75.
+from the person and toward somebody else, in another direction for each photo (see `bent`), and with an album also from
+the person's other cloaks, so that these do not match each other. It changes brightness only: colors show more than
+they protect. Each step sees the face through a random alignment, as detectors differ, and as the 8-bit file, as a JPEG
+of it, or at half its size. A face is done when it is farther from the person than `margin` times every surrogate's
+threshold, after JPEG 75.
 """
 
 from dataclasses import dataclass
@@ -22,10 +23,10 @@ from faceveil.methods.identities import bent
 from faceveil.methods.scene import Scene
 from faceveil.metrics.masking import allowance
 from faceveil.objectives.base import Largest, Objective
-from faceveil.objectives.feature import Company, Dodging, RelativeIdentification
+from faceveil.objectives.feature import Dodging, RelativeIdentification
 from faceveil.objectives.views import JPEG, Halving, OneOf, Rounding
 from faceveil.recognizers import Recognizer
-from faceveil.types import Images, Own
+from faceveil.types import Images
 
 STRENGTHS = {"light": 0.07, "balanced": 0.13, "strong": 0.18}  # the dissimilarity that each allows
 
@@ -65,7 +66,8 @@ class Veil(Method):
 
     def cloak(self, scene: Scene) -> Images:
         sources = scene.embed()
-        others, company = bent(scene, sources, self.seed), _company(scene, sources)
+        others = bent(scene, sources, self.seed)
+        company = scene.album.company(scene.surrogates, sources) if scene.album else [None] * len(sources)
         share = torch.ones_like(scene.images[:, :1]) if scene.share is None else scene.share
         windows = _windows(share)
 
@@ -84,15 +86,6 @@ class Veil(Method):
         walk = (Colorless(), Momentum(self.decay))
         attack = GradientAttack(budget, self.steps, step, walk, random_start=True, seed=self.seed)
         return attack(scene.images, objective, stop)
-
-
-def _company(scene: Scene, sources: tuple[Own, ...]) -> list[Company | None]:
-    """For each surrogate the cloaked faces from which those of the same people are to stay apart."""
-    album = scene.album
-    if album is None or not (same := album.same(scene.surrogates, sources)).any():
-        return [None] * len(sources)
-    cloaked = album.cloaked or tuple(source[:0] for source in sources)
-    return [Company(same, known) for known in cloaked]
 
 
 def _windows(share: Tensor) -> Tensor:
