@@ -30,7 +30,7 @@ from faceveil.methods import build
 from faceveil.methods.identities import bent, virtual
 from faceveil.methods.scene import Scene
 from faceveil.methods.veil import AWAY, COARSENESS, Veil
-from faceveil.metrics.masking import allowance
+from faceveil.metrics.masking import STABILITY, allowance
 from faceveil.objectives.base import Drawn, Largest, Objective
 from faceveil.objectives.diversity import Blocks, Dimming, Spectrum, Tinting
 from faceveil.objectives.feature import Dodging, RelativeIdentification
@@ -57,6 +57,7 @@ class Variant(Veil):
     mirror: tuple[float, ...] = ()  # how far it bends, how it is lit, at how many places a side; as `bent` has it
     away: float = AWAY
     even: float = 0.0  # levels, the same for every pixel of the face, in place of the allowance
+    root: float = 0.25  # levels follow the local variance by this power
     colors: bool = False  # each channel moves on its own
     smoothing: int = 0  # the width of a Gaussian over the gradient
     suffering: bool = True  # JPEG, halving and rounding in the loop
@@ -95,7 +96,7 @@ class Variant(Veil):
         levels = self.even * scene.share
         if not self.even:
             allowed = self.dissimilarity * scene.enlarged**-COARSENESS
-            levels = allowance(images, scene.share, allowed, self.epsilon)
+            levels = allowance(images, scene.share * self._shape(images), allowed, self.epsilon)
         largest = self.even or self.epsilon
         budget, step = Linf(largest, levels / largest), self.stride * largest / 255
         if self.start:
@@ -118,6 +119,12 @@ class Variant(Veil):
         with torch.no_grad():
             best = torch.stack([aim(each) for each in tries]).argmin(0)
         return torch.stack(tries)[best, torch.arange(len(best))]
+
+    def _shape(self, images):
+        """What makes of the allowance's fourth root of the variance another power, up to a factor."""
+        brightness = 255 * images.mean(1, keepdim=True)
+        mean, square = (F.avg_pool2d(each, 7, 1, 3, count_include_pad=False) for each in (brightness, brightness**2))
+        return (2 * (square - mean**2).clamp(min=0) / STABILITY + 1) ** (self.root - 0.25)
 
     def _warp(self, scene, aim, places=12, steps=30):
         """The faces, bent smoothly by at most so many pixels."""
@@ -225,7 +232,19 @@ VARIANTS = {
     "the mirror bent by 0.1 at 5 x 5 places, evenly lit, away 1": {"mirror": (0.1, 0.0, 5), "away": 1.0},
     "the mirror bent by 0.1 at 3 x 3 places, away 1": {"mirror": (0.1, 0.2, 3), "away": 1.0},
     "the mirror bent by 0.1 at 8 x 8 places, evenly lit": {"mirror": (0.1, 0.0, 8)},
+    "the mirror bent by 0.1 at 3 x 3 places": {"mirror": (0.1, 0.2, 3)},
+    "the mirror bent at 3 x 3 places, lit by 0.4, away 2": {"mirror": (0.07, 0.4, 3), "away": 2.0},
     "away 1": {"away": 1.0},
+    "only away, 8 levels on all of the face": {"toward": "nobody", "even": 8.0},
+    "only away, 12 levels on all of the face": {"toward": "nobody", "even": 12.0},
+    "only away, 0.05": {"toward": "nobody", "dissimilarity": 0.05},
+    "only away, 0.08": {"toward": "nobody", "dissimilarity": 0.08},
+    "only away, 0.10": {"toward": "nobody", "dissimilarity": 0.10},
+    "only away, 0.10, by the square root of the variance": {"toward": "nobody", "dissimilarity": 0.10, "root": 0.5},
+    "only away, 0.10, by the mask alone": {"toward": "nobody", "dissimilarity": 0.10, "root": 0.0},
+    "only away, 0.05, by the eighth root": {"toward": "nobody", "dissimilarity": 0.05, "root": 0.125},
+    "only away, 0.05, momentum 0.9": {"toward": "nobody", "dissimilarity": 0.05, "decay": 0.9},
+    "only away, 0.05, twice the jitter": {"toward": "nobody", "dissimilarity": 0.05, "jitter": (0.12, 0.12, 0.08)},
     "12 levels on all of the face": {"even": 12.0},
     "colors, too": {"colors": True},
     "gradients smoothed, 5 pixels": {"smoothing": 5},

@@ -246,3 +246,12 @@ def test_a_persons_cloaks_are_kept_apart_in_a_run_and_from_those_of_an_earlier_o
         job.destination.unlink()
     assert all(outcome.faces for outcome in protect_files(protector, jobs))
     assert min(resumed, apart()) > 1.1 * alone
+
+
+def test_an_album_remembers_the_faces_that_were_cloaked_with_it(protector):
+    album, photo = faceveil.Album(), faceveil.Photo.from_array(portrait())
+    alone = faceveil.protect(photo, protector).photo
+    first, second = (faceveil.protect(photo, protector, album).photo for _ in range(2))
+    assert np.array_equal(first.pixels, alone.pixels)
+    assert not np.array_equal(second.pixels, first.pixels)
+    assert [len(some) for some in (*album.clear, *album.cloaked)] == [2] * 2 * len(protector.surrogates)
