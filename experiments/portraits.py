@@ -45,9 +45,7 @@ def main() -> None:
         arguments.out / "report",
         judges=list(loaded.values()),
     )
-    print(
-        "| longer side | cloak | clear | cloaked | worst | two cloaked | of one run | SSIMULACRA2 | SSIM | PSNR | s a face |"
-    )
+    print("| longer side | cloak | clear | cloaked | worst | two | of one run | SSIMULACRA2 | SSIM | PSNR | s a face |")
     print("|---|---|---|---|---|---|---|---|---|---|---|")
     for settings in finished.experiment.full.settings:
         for size in data:
@@ -69,7 +67,7 @@ def _copy(source: Path, target: Path, longest: int, at_least: int) -> int:
 
 
 def _row(size: str, cloak: str, cells: list) -> str:
-    shares = []  # of an architecture that was left out: each recognizer's clear, cloaked, two cloaked, and those of one run
+    shares = []  # of an architecture that was left out: each recognizer's, clear, cloaked, of two, of two in one run
     for cell, members in zip(cells, ZOO.values(), strict=True):
         judged = [cell.found["judged"]["JPEG 75"][name] for name in members]
         shares.append(
