@@ -3,7 +3,6 @@
 # make bench-quick            every published experiment in its quick version, on DATA=../shared/data/lfw unless given
 # make results                docs/results.md, of the finished reports in out/bench/
 .PHONY: protect test format docs bench-quick results clean
-export OMP_WAIT_POLICY = passive
 
 PYTHON ?= python3
 PHOTO ?= out/astronaut.png
