@@ -250,6 +250,7 @@ VARIANTS = {
     "gradients smoothed, 5 pixels": {"smoothing": 5},
     "no jitter of the alignment": {"jitter": (0.0, 0.0, 0.0)},
     "half the jitter": {"jitter": (0.03, 0.03, 0.02)},
+    "twice the jitter": {"jitter": (0.12, 0.12, 0.08)},
     "no JPEG, halving or rounding": {"suffering": False},
     "momentum 1": {"decay": 1.0},
     "the mean gradient of three looks": {"views": "three"},
