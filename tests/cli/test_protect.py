@@ -156,7 +156,9 @@ def test_metadata_is_kept_only_on_request(tmp_path):
     assert exif_of(tmp_path / "me-cloaked.jpg")[0x010F] == "Maker"
 
 
-def test_a_killed_run_goes_on_to_the_same_files(tmp_path):
+@pytest.mark.parametrize("method", ["bim", "veil"])
+def test_a_killed_run_goes_on_to_the_same_files(method, tmp_path):
+    """To the same bytes, but for veil, which leads these photos of one person apart."""
     photos = tmp_path / "photos"
     faces = portrait()
     for i in range(9):
@@ -164,8 +166,7 @@ def test_a_killed_run_goes_on_to_the_same_files(tmp_path):
             np.uint8
         )
         Photo.from_array(turned).save(photos / f"{i}.{('png', 'jpg', 'webp')[i % 3]}")
-    alone = ["--method", "bim", "--epsilon", "16"]  # veil's cloaks of one person depend on each other
-    command = [sys.executable, "-m", "faceveil", "protect", str(photos), *alone, "-o"]
+    command = [sys.executable, "-m", "faceveil", "protect", str(photos), "--method", method, "--epsilon", "16", "-o"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     start = time.monotonic()
     subprocess.run([*command, tmp_path / "whole"], check=True, env=environment, capture_output=True)
@@ -177,7 +178,8 @@ def test_a_killed_run_goes_on_to_the_same_files(tmp_path):
         process.send_signal(signal.SIGKILL)
         process.wait()
     subprocess.run([*command, tmp_path / "killed"], check=True, env=environment, capture_output=True)
-    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+    killed, unbroken = contents(tmp_path / "killed"), contents(tmp_path / "whole")
+    assert killed == unbroken if method == "bim" else killed.keys() == unbroken.keys()
 
 
 METHODS = [
