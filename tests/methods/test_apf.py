@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -182,6 +183,33 @@ def test_the_cloud_learns_to_fool_the_server(lesson):
         return float(distance(SERVER((others + noise).clamp(0, 1)), SERVER(others)).mean())
 
     assert away(cloud(gradient)) > 1.2 * away(gradient)
+
+
+def test_eq_4_turns_gradients_toward_the_servers_and_leaves_them_as_strong(lesson, tmp_path):
+    """The servers' are those of Eq. 1, whatever attack found what the cloud is given."""
+    alone = replace(lesson.learning, width=24, enhanced=False, transfers=20, epochs=0, rate=1e-3)
+    cloud, history = replace(lesson, folder=tmp_path, learning=alone).learn()
+    assert history == []
+    here, there = (lesson.faces.read(np.array(some)) for some in zip(*lesson.pairs, strict=True))
+    given, wanted = (
+        Apf((net,), attack, steps=3, scatter=False).gradient(scene(here, net), scene(there, net).embed())
+        for net, attack in ((PROBE, "i-fgsm"), (SERVER, "fgsm"))
+    )
+
+    def alike(noise):
+        return float(torch.cosine_similarity(noise.flatten(1), wanted.flatten(1)).mean())
+
+    assert alike(cloud(given)) > 1.2 * alike(given)
+    assert cloud(given).norm() > given.norm()
+
+
+def test_what_eq_4_left_can_be_had_after_eq_9(lesson, tmp_path):
+    short = replace(lesson, folder=tmp_path, learning=replace(lesson.learning, enhanced=False, epochs=1))
+    before = replace(short, learning=replace(short.learning, epochs=0))
+    first, (whole, _), again = before.learn()[0], short.learn(), before.learn()[0]
+    same = [torch.equal(a, b) for a, b in zip(first.state_dict().values(), again.state_dict().values(), strict=True)]
+    assert all(same)
+    assert not torch.equal(first.transfer.up[-1].weight, whole.transfer.up[-1].weight)
 
 
 def test_learning_goes_on_where_it_was_stopped(lesson, tmp_path):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from faceveil import weights
@@ -18,12 +19,13 @@ from faceveil.attacks.universal import Perturbation
 from faceveil.methods.apf import Apf
 from faceveil.methods.apf.cloud import Cloud
 from faceveil.methods.scene import Scene
-from faceveil.objectives.feature import Dodging
+from faceveil.objectives.feature import Dodging, distance
 from faceveil.photo.files import publish
 from faceveil.recognizers import Recognizer
 from faceveil.training import Engine, Examples, Figures, Indices, Learner, Step, Track, Workshop, train, untracked
 from faceveil.types import Images, Own
 
+TARGET = "fgsm"  # Eq. 4 learns the servers' gradients of Eq. 1, whatever attack finds the probe's
 BATCH = 32  # photos whose gradients are found together, and kept in one file
 
 Pairs = Sequence[tuple[int, int]]  # a photo, and another of the same person, the enrolled one, by index
@@ -35,10 +37,10 @@ class Learning:
     """How a cloud of `width` channels is trained within `epsilon` levels; the paper's numbers (4.1) where it has any.
 
     The first `transfers` epochs are Eq. 4 (5 with several servers), then come `epochs` of Eq. 9 (10), with u and E
-    where `enhanced`. `attack`, in `steps` steps, finds gradients, the probe's and, for Eq. 4, the servers'. The cloud
-    is given one of so many `values` for each number of a gradient (see `Grid`; 0: the number itself). Gradients lead
-    away from the enrolled photo or, with `own`, from near the photo itself (Eq. 13), as where none is known. u is found
-    in `ascents` steps. `rate` is Adam's learning rate.
+    where `enhanced`; without any the cloud is T as Eq. 4 leaves it. `attack`, in `steps` steps, finds the
+    probe's gradients. The cloud is given one of so many `values` for each number of a gradient (see `Grid`; 0: the
+    number itself). Gradients lead away from the enrolled photo or, with `own`, from near the photo itself (Eq. 13), as
+    where none is known. u is found in `ascents` steps. `rate` is Adam's learning rate.
     """
 
     width: int = 64
@@ -89,17 +91,17 @@ class Lesson:
         torch.manual_seed(learning.seed)
         cloud = Cloud(learning.width, learning.epsilon, learning.enhanced, learning.values, self._size)
         with weights.alone(self.folder):
-            self._keep((self.probe,))
+            self._keep((self.probe,), learning.attack)
             if learning.transfers:
-                self._keep(self.servers)
+                self._keep(self.servers, TARGET)
             if learning.enhanced:
                 cloud.universal.copy_(self._universal() * self._unit)
         judged = None if judge is None else partial(_ask, judge, cloud)
         if learning.transfers:
             self._train("transfer", cloud.transfer, self._transfer, learning.transfers)
-        history = self._train(
-            "enhanced" if learning.enhanced else "plain", cloud, self._enhance, learning.epochs, judged
-        )
+        place, history = "enhanced" if learning.enhanced else "plain", list[dict[str, float]]()
+        if learning.epochs:
+            history = self._train(place, cloud, self._enhance, learning.epochs, judged)
         return cloud.eval().cpu().requires_grad_(False), history
 
     @property
@@ -129,33 +131,30 @@ class Lesson:
         images: Images = self.faces.read(np.array([self.pairs[row][0] for row in rows]))
         return images
 
-    def _gradient(self, net: Recognizer, rows: Indices) -> Images:
-        """The gradient g of those pairs by one recognizer."""
+    def _gradient(self, net: Recognizer, attack: str, rows: Indices) -> Images:
+        """The gradient g of those pairs by one recognizer and attack."""
         learning = self.learning
-        method = Apf(
-            (net,), learning.attack, learning.epsilon, steps=learning.steps, scatter=learning.own, seed=learning.seed
-        )
+        method = Apf((net,), attack, learning.epsilon, steps=learning.steps, scatter=learning.own, seed=learning.seed)
         scene = self._scene(self._clear(rows), (net,))
         sources = None if learning.own else (self._enrolled[net.name][rows].to(scene.images),)
         return method.gradient(scene, sources).cpu()
 
-    def _keep(self, nets: Sequence[Recognizer]) -> None:
+    def _keep(self, nets: Sequence[Recognizer], attack: str) -> None:
         """Finds the gradients of all pairs, the mean of several recognizers' (Eq. 5), and keeps them in files."""
         starts = range(0, len(self.pairs), BATCH)
         batches = [np.arange(start, min(start + BATCH, len(self.pairs))) for start in starts]
-        todo = [rows for rows in batches if not self._file(nets, int(rows[0])).is_file()]
+        todo = [rows for rows in batches if not self._file(nets, attack, int(rows[0])).is_file()]
         for rows in self.track(todo, f"gradients of {', '.join(net.name for net in nets)}"):
-            _save(
-                torch.stack([self._gradient(net, rows) for net in nets]).mean(0).half(), self._file(nets, int(rows[0]))
-            )
+            found = torch.stack([self._gradient(net, attack, rows) for net in nets]).mean(0)
+            _save(found.half(), self._file(nets, attack, int(rows[0])))
 
-    def _kept(self, nets: Sequence[Recognizer], rows: Indices) -> Images:
-        found = [np.load(self._file(nets, int(row)), mmap_mode="r")[row % BATCH] for row in rows]
+    def _kept(self, nets: Sequence[Recognizer], attack: str, rows: Indices) -> Images:
+        found = [np.load(self._file(nets, attack, int(row)), mmap_mode="r")[row % BATCH] for row in rows]
         return torch.from_numpy(np.stack(found)).float()
 
-    def _file(self, nets: Sequence[Recognizer], row: int) -> Path:
+    def _file(self, nets: Sequence[Recognizer], attack: str, row: int) -> Path:
         """Where the gradients of a pair and its neighbors are kept; what they depend on has a folder of its own."""
-        name = self._name("gradients", nets, self.learning.attack, self.learning.steps, self.learning.own)
+        name = self._name("gradients", nets, attack, self.learning.steps, self.learning.own)
         return self.folder / name / f"{row // BATCH:06}.npy"
 
     def _name(self, what: str, nets: Sequence[Recognizer], *settings: object) -> str:
@@ -191,15 +190,17 @@ class Lesson:
 
     def _seen(self, rows: Indices) -> Images:
         """What the cloud is given for those pairs."""
-        found, values = self._kept((self.probe,), rows), self.learning.values
+        found, values = self._kept((self.probe,), self.learning.attack, rows), self.learning.values
         return Grid(self.learning.epsilon, values)(found) if values else found
 
     def _transfer(self, shop: Workshop, rows: Indices) -> dict[str, Tensor]:
-        """A step of Eq. 4, in units of epsilon."""
-        given, wanted = (
-            images.to(shop.device) * self._unit for images in (self._seen(rows), self._kept(self.servers, rows))
-        )
-        loss = (shop.modules["cloud"](given) - wanted).flatten(1).norm(dim=1).mean()
+        """A step of Eq. 4, between gradients of unit length: it tells what is right, and not how much is sure.
+
+        Between gradients as they are, as printed, the least error is a noise so faint that it fools nobody.
+        """
+        both = self._seen(rows), self._kept(self.servers, TARGET, rows)
+        given, wanted = (images.to(shop.device) * self._unit for images in both)
+        loss = distance(*(F.normalize(each.flatten(1)) for each in (shop.modules["cloud"](given), wanted))).mean()
         shop.descend("cloud", loss)
         return {"transfer": loss}
 
