@@ -60,7 +60,19 @@ def test_delta_sends_photos_of_one_person_to_different_places():
         found = Apf((PROBE,), "fgsm", scatter=scatter).gradient(scene(images), sources)
         return float((found[0].sign() == found[1].sign()).float().mean())
 
-    assert alike(True) < alike(False) - 0.05
+    assert alike(1.0) < alike(0.0) - 0.05
+
+
+def test_a_delta_of_ten_times_the_length_leads_further_apart():
+    images, enrolled = pictures(1).expand(2, -1, -1, -1).clone(), pictures(1, seed=1)
+    images[1, 0, 0, 0] = 1 - images[1, 0, 0, 0]
+    sources = (PROBE(enrolled).detach().expand(2, -1),)
+
+    def alike(scatter):
+        found = Apf((PROBE,), "fgsm", scatter=scatter).gradient(scene(images), sources)
+        return float((found[0].sign() == found[1].sign()).float().mean())
+
+    assert alike(10.0) < alike(1.0) - 0.05 < alike(0.0)
 
 
 def test_the_cloud_gets_the_gradient_and_its_noise_is_added():

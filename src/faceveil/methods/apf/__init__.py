@@ -20,6 +20,7 @@ from faceveil.objectives.feature import PLAIN, Dodging, scattered
 from faceveil.recognizers import Recognizer
 from faceveil.types import Images, Own
 
+REACH = 0.07  # of delta, Eq. 13
 Cloud = Callable[[Images], Images]  # gradients to noise, each [n, 3, 112, 112], a level being 1/255
 
 
@@ -29,7 +30,8 @@ class Apf(Learned):
 
     `attack` of `device.ATTACKS` finds the gradient, in `steps` steps of `step_size` levels, with momentum of `decay`
     (section 4.1). It leads away from the photo's own embedding or, with `scatter`, from a place near it, drawn for each
-    photo, so that the cloaked photos of one person do not match one another (Eq. 13).
+    photo, so that the cloaked photos of one person do not match one another (Eq. 13): as near as in the paper, or so
+    many times as far.
 
     `cloud` is given gradients and gives noise: a server's client, say. Without one it is the module that ships under
     the name `model`, or lies in that file, on this machine, and gets what a server would get.
@@ -41,7 +43,7 @@ class Apf(Learned):
     step_size: float = 2.0
     steps: int = 30
     decay: float = 1.0
-    scatter: bool = True
+    scatter: float = 1.0
     cloud: Cloud | None = None
     model: str = "apf"
     batch: int = 16
@@ -67,7 +69,11 @@ class Apf(Learned):
         sources = faces.embed() if sources is None else sources
         if self.scatter:
             draws = [Generator().manual_seed(seed) for seed in faces.seeds(self.seed)]
-            sources = [torch.cat([scattered(own[i : i + 1], draw) for i, draw in enumerate(draws)]) for own in sources]
+            reach = REACH * self.scatter
+            sources = [
+                torch.cat([scattered(own[i : i + 1], draw, reach=reach) for i, draw in enumerate(draws)])
+                for own in sources
+            ]
         away = faces.mean(lambda i, probe: Dodging(probe, sources[i], PLAIN))
         walk = device.build(self.attack, self.epsilon, self.steps, self.step_size, self.decay, self.seed)
         return device.gradient(faces.images, away, walk)
