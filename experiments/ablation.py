@@ -20,7 +20,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from faceveil import bench, datasets, recognizers
-from faceveil.attacks.budget import Linf
+from faceveil.attacks.budget import Linf, Unseen
 from faceveil.attacks.gradient import GradientAttack, Stop
 from faceveil.attacks.transforms import Colorless, Momentum, Smoothing, VarianceTuning
 from faceveil.bench import held_out
@@ -30,7 +30,8 @@ from faceveil.methods import build
 from faceveil.methods.identities import bent, virtual
 from faceveil.methods.scene import Scene
 from faceveil.methods.veil import AWAY, COARSENESS, Veil
-from faceveil.metrics.masking import STABILITY, allowance
+from faceveil.metrics.masking import STABILITY, masking
+from faceveil.metrics.visibility import Visibility, error
 from faceveil.objectives.base import Drawn, Largest, Objective
 from faceveil.objectives.diversity import Blocks, Dimming, Spectrum, Tinting
 from faceveil.objectives.feature import Dodging, RelativeIdentification
@@ -56,8 +57,10 @@ class Variant(Veil):
     toward: str = "bent"  # or random: an embedding for each photo, or nobody: only away
     mirror: tuple[float, ...] = ()  # how far it bends, how it is lit, at how many places a side; as `bent` has it
     away: float = AWAY
-    even: float = 0.0  # levels, the same for every pixel of the face, in place of the allowance
-    root: float = 0.25  # levels follow the local variance by this power
+    even: float = 0.0  # levels, the same for every pixel of the face, and steps by the gradient's sign
+    dissimilarity: float = 0.0  # such steps inside levels by the local variance that cost so much structure
+    root: float = 0.25  # those levels follow the variance by this power
+    masked: float = 1.0  # steps follow the masking by this power
     colors: bool = False  # each channel moves on its own
     smoothing: int = 0  # the width of a Gaussian over the gradient
     suffering: bool = True  # JPEG, halving and rounding in the loop
@@ -93,15 +96,10 @@ class Variant(Veil):
         suffered = OneOf((JPEG(60, 95), Halving(), Rounding(), Rounding()) if self.suffering else (Rounding(),))
         aim = Drawn(scene.each(objective)) if self.drawn else scene.mean(objective)
         images = self._warp(scene, aim.through(suffered)) if self.warped else scene.images
-        levels = self.even * scene.share
-        if not self.even:
-            allowed = self.dissimilarity * scene.enlarged**-COARSENESS
-            levels = allowance(images, scene.share * self._shape(images), allowed, self.epsilon)
-        largest = self.even or self.epsilon
-        budget, step = Linf(largest, levels / largest), self.stride * largest / 255
+        budget, step = self._budget(scene, images)
         if self.start:
             first = build(self.start, scene.surrogates, {"seed": self.seed}).cloak(scene)
-            budget = Started(largest, levels / largest, first - scene.images)
+            budget = Started(**vars(budget), change=first - scene.images)
         walk = (
             *((VarianceTuning(4 / 255, self.neighbors),) if self.neighbors else ()),
             *((Smoothing(self.smoothing),) if self.smoothing else ()),
@@ -116,15 +114,23 @@ class Variant(Veil):
             tries = [
                 replace(attack, seed=self.seed + i)(images, aim.through(suffered), stop) for i in range(self.restarts)
             ]
+        if isinstance(budget, Unseen):
+            tries = [budget.hold(each, images) for each in tries]
         with torch.no_grad():
             best = torch.stack([aim(each) for each in tries]).argmin(0)
         return torch.stack(tries)[best, torch.arange(len(best))]
 
-    def _shape(self, images):
-        """What makes of the allowance's fourth root of the variance another power, up to a factor."""
-        brightness = 255 * images.mean(1, keepdim=True)
-        mean, square = (F.avg_pool2d(each, 7, 1, 3, count_include_pad=False) for each in (brightness, brightness**2))
-        return (2 * (square - mean**2).clamp(min=0) / STABILITY + 1) ** (self.root - 0.25)
+    def _budget(self, scene, images):
+        """What may change, and a step's size."""
+        if not (self.even or self.dissimilarity):
+            most = error(self.quality) * scene.enlarged**COARSENESS
+            share = scene.share * masking(images) ** self.masked
+            return Unseen(Visibility(images), most, self.epsilon, share), self.stride / 255
+        levels = self.even * scene.share
+        if not self.even:
+            levels = allowance(images, scene.share, self.dissimilarity, min(self.epsilon, 16.0), self.root)
+        largest = float(levels.max())
+        return Linf(largest, levels / largest), largest / 8 / 255
 
     def _warp(self, scene, aim, places=12, steps=30):
         """The faces, bent smoothly by at most so many pixels."""
@@ -180,8 +186,21 @@ class Variant(Veil):
         return self.skipping * found + (1 - self.skipping) * found.detach()
 
 
+def allowance(images, share, dissimilarity, largest, root):
+    """Levels by a power of the local variance: the expected 1 - SSIM is as wanted where the share is not 0."""
+    structure = STABILITY * masking(images).square()
+    shape, seen = share * (structure / STABILITY) ** root, (share > 0).float()
+    low, high = torch.zeros(len(images), 1, 1, 1), torch.full((len(images), 1, 1, 1), largest)
+    for _ in range(16):
+        middle = (low + high) / 2
+        square = (middle * shape).clamp(max=largest).square() / 2
+        cost = (seen * square / (structure + square)).sum((1, 2, 3), keepdim=True) / seen.sum((1, 2, 3), keepdim=True)
+        low, high = torch.where(cost > dissimilarity, low, middle), torch.where(cost > dissimilarity, middle, high)
+    return (low * shape).clamp(max=largest)
+
+
 @dataclass(frozen=True)
-class Started(Linf):
+class Started(Unseen):
     """The budget of a walk that starts with a given change."""
 
     change: torch.Tensor | None = None
@@ -226,7 +245,12 @@ class Smooth(TorchFunctionMode):
 VARIANTS = {
     "veil": {},
     "twice the steps": {"steps": 50},
-    "half the steps, twice as long": {"steps": 12, "stride": 0.25},
+    "half the steps": {"steps": 12},
+    "steps half as long": {"stride": 0.5},
+    "momentum 0.5": {"decay": 0.5},
+    "steps by the root of the masking": {"masked": 0.5},
+    "the same steps on all of the face": {"masked": 0.0},
+    "steps by the sign, levels by the variance (the veil before)": {"dissimilarity": 0.13, "decay": 0.5},
     "only away from the person": {"toward": "nobody"},
     "toward random embeddings": {"toward": "random"},
     "the mirror bent by 0.1 at 5 x 5 places, evenly lit, away 1": {"mirror": (0.1, 0.0, 5), "away": 1.0},
@@ -270,10 +294,11 @@ VARIANTS = {
     "left alone beyond 1.1 thresholds": {"done": 1.1},
     "left alone beyond 1.5 thresholds": {"done": 1.5},
     "the face bent by up to 3 pixels, nothing else": {"warped": 3.0, "even": 1e-3},
-    "the face bent by up to 1 pixel, and 0.07": {"warped": 1.0, "dissimilarity": 0.07},
-    "0.07": {"dissimilarity": 0.07},
-    "at most 24 levels": {"epsilon": 24.0},
-    "at most 12 levels": {"epsilon": 12.0},
+    "the face bent by up to 1 pixel, and quality 55": {"warped": 1.0, "quality": 55.0},
+    "quality 55 (light)": {"quality": 55.0},
+    "quality 10 (strong)": {"quality": 10.0},
+    "at most 48 levels": {"epsilon": 48.0},
+    "at most 16 levels": {"epsilon": 16.0},
 }
 
 

@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--at-least", type=int, default=1000, help="pixels of the longer side")
     parser.add_argument("--sizes", nargs="+", type=int, default=[1350, 800, 540, 400])
-    parser.add_argument("--cloaks", nargs="+", default=list(STRENGTHS), help="strengths, or dissimilarities")
+    parser.add_argument("--cloaks", nargs="+", default=list(STRENGTHS), help="strengths, or qualities")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     data = {}
@@ -50,11 +50,11 @@ def main() -> None:
     for settings in finished.experiment.full.settings:
         for size in data:
             cells = [cell for cell in finished.cells if (cell.data, cell.settings) == (size, settings)]
-            print(_row(size, str(settings.get("strength", settings.get("dissimilarity"))), cells))
+            print(_row(size, str(settings.get("strength", settings.get("quality"))), cells))
 
 
 def _cloak(name: str) -> dict[str, str | float]:
-    return {"method": "veil", **({"dissimilarity": float(name)} if name[0].isdigit() else {"strength": name})}
+    return {"method": "veil", **({"quality": float(name)} if name[0].isdigit() else {"strength": name})}
 
 
 def _copy(source: Path, target: Path, longest: int, at_least: int) -> int:

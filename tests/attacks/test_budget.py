@@ -5,8 +5,9 @@ from hypothesis import strategies as st
 from torch import Generator
 
 from attacks.toys import pictures
-from faceveil.attacks.budget import L2, Linf, Unlimited
+from faceveil.attacks.budget import L2, Linf, Unlimited, Unseen
 from faceveil.errors import SettingError
+from faceveil.metrics.visibility import Visibility
 
 BUDGETS = st.one_of(
     st.builds(Linf, st.floats(0.25, 64)), st.builds(L2, st.floats(0.25, 64)), st.builds(lambda: Unlimited(None))
@@ -98,3 +99,52 @@ def test_pixels_without_a_share_stay_and_some_images_can_be_chosen(kind):
 def test_says_what_an_epsilon_counts(kind, levels):
     with pytest.raises(SettingError, match="8-bit levels"):
         kind(levels)
+
+
+def unseen(images: torch.Tensor, most: float, levels: float = 40.0) -> Unseen:
+    share = torch.ones_like(images[:, :1])
+    share[..., :6] = 0
+    return Unseen(Visibility(images), torch.full((len(images),), most), levels, share)
+
+
+def test_what_is_seen_too_plainly_comes_back_along_the_error_and_what_is_not_stays():
+    images = pictures(2, size=48)
+    budget, changed = unseen(images, 2.0), (images + change_of_brightness(2, 0.03)).clamp(0, 1)
+    before = budget.visibility(changed)
+    for _ in range(4):
+        changed = budget.project(changed, images)
+    assert (before > 3.5).all()
+    assert (budget.visibility(changed) < 2.2).all()
+    near = (images + change_of_brightness(2, 0.002)).clamp(0, 1)
+    assert torch.equal(budget.project(near, images), near)
+
+
+def test_no_channel_moves_beyond_the_levels_and_no_hue_changes():
+    images = 0.3 + 0.4 * pictures(2, size=48)
+    moved = unseen(images, 100.0, 5).project(images + change_of_brightness(2, 0.1), images) - images
+    assert 255 * moved.abs().max() == pytest.approx(5, abs=1e-3)
+    back = unseen(images, 1.0).project(images + change_of_brightness(2, 0.03), images) - images
+    assert torch.allclose(back, back.mean(1, keepdim=True).expand_as(back), atol=1e-6)
+
+
+def test_what_is_held_is_the_largest_part_that_is_not_seen():
+    images = pictures(2, size=48)
+    changed = (images + change_of_brightness(2, 0.03)).clamp(0, 1)
+    budget = unseen(images, 2.0)
+    held = budget.hold(changed, images)
+    assert (budget.visibility(held) <= 2).all()
+    assert (budget.visibility(images + 1.05 * (held - images)) > 2).all()
+    assert torch.equal(unseen(images, 1e3).hold(changed, images), changed)
+
+
+def test_unseen_steps_go_where_the_share_is_and_have_its_size():
+    images = pictures(1, size=48)
+    budget = unseen(images, 2.0)
+    step = budget.step(change_of_brightness(1, 1.0), 0.5)
+    assert step[..., :6].abs().max() == 0
+    assert step.square().mean().sqrt() == pytest.approx(0.5 * (42 / 48) ** 0.5)
+    assert torch.equal(budget[torch.tensor([True])].start(images, Generator().manual_seed(0))[..., :6], images[..., :6])
+
+
+def change_of_brightness(n: int, size: float) -> torch.Tensor:
+    return size * torch.randn(n, 1, 48, 48, generator=Generator().manual_seed(1))

@@ -1,12 +1,13 @@
 """Budgets: how far a cloaked image may lie from its original."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Generator, Tensor
 
 from faceveil.errors import SettingError
+from faceveil.metrics.visibility import Visibility
 from faceveil.types import Directions, Images
 
 
@@ -123,6 +124,55 @@ class Unlimited(Budget):
 
     def __getitem__(self, chosen: Tensor) -> "Unlimited":
         return self if self.share is None else Unlimited(self.share[chosen])
+
+
+@dataclass(frozen=True)
+class Unseen(Budget):
+    """Changes of brightness that are seen no more plainly than errors of `most` [n]; no channel moves beyond `levels`.
+
+    `visibility` is that of the clear images. `share` [n, 1, h, w] says how far each pixel moves for an equal gradient,
+    nothing where it is 0; a step's root mean square is its size times that of `share`.
+    """
+
+    visibility: Visibility
+    most: Tensor
+    levels: float
+    share: Tensor
+
+    def __post_init__(self) -> None:
+        _check(self.levels)
+
+    def project(self, cloaked: Images, images: Images) -> Images:
+        """Newton's step back toward `most`, where a change is seen more: near the budget's edge, not on it."""
+        inside = Linf(self.levels).project(cloaked.detach(), images).requires_grad_()
+        error = self.visibility(inside)
+        gradient = torch.autograd.grad(error.sum(), inside)[0].sum(1, keepdim=True)
+        way = self.share.square() * gradient
+        excess = (error.detach() - self.most).clamp(min=0)
+        back = excess / (gradient * way).sum((1, 2, 3)).clamp(min=1e-20)
+        return (inside.detach() - back[:, None, None, None] * way).clamp_(0, 1)
+
+    def step(self, gradient: Directions, size: float) -> Directions:
+        shared = self.share.square() * gradient
+        return -size * _size(self.share) / _size(shared) * shared
+
+    def start(self, images: Images, generator: Generator) -> Images:
+        noise = 2 * torch.rand(images.shape[2:], generator=generator).to(images.device) - 1
+        return (images + self.share * noise / 255).clamp(0, 1)
+
+    def hold(self, cloaked: Images, images: Images) -> Images:
+        """The largest part of each change, to a hundredth, that is seen no more than `most`."""
+        low, high = images.new_zeros(len(images), 1, 1, 1), images.new_ones(len(images), 1, 1, 1)
+        part = high
+        with torch.no_grad():
+            for _ in range(8):
+                fits = (self.visibility(images + part * (cloaked - images)) <= self.most)[:, None, None, None]
+                low, high = torch.where(fits, part, low), torch.where(fits, high, part)
+                part = (low + high) / 2
+        return images + low * (cloaked - images)
+
+    def __getitem__(self, chosen: Tensor) -> "Unseen":
+        return replace(self, visibility=self.visibility[chosen], most=self.most[chosen], share=self.share[chosen])
 
 
 def _check(levels: float) -> None:

@@ -77,13 +77,13 @@ class MDi2(Method):
 
 
 def method(surrogates: tuple[Recognizer, ...], settings: Settings, seed: int) -> Method:
-    """The method of a cell: veil at a strength or a dissimilarity, or a published one at an epsilon."""
+    """The method of a cell: veil at a strength or a quality, or a published one at an epsilon."""
     name = str(settings["method"])
     if name == "m-di2":
         return MDi2(surrogates, float(settings["epsilon"]), seed=seed)
-    own: dict[str, object] = {key: settings[key] for key in ("epsilon", "dissimilarity") if key in settings}
+    own: dict[str, object] = {key: settings[key] for key in ("epsilon", "quality") if key in settings}
     if "strength" in settings:
-        own["dissimilarity"] = STRENGTHS[str(settings["strength"])]
+        own["quality"] = STRENGTHS[str(settings["strength"])]
     return build(name, surrogates, {**own, "seed": seed})
 
 

@@ -144,7 +144,7 @@ def protect(
     settings = _settings(setting or [])
     settings |= {name: value for name, value in {"select": select, "gamma": gamma}.items() if value is not None}
     if strength:
-        settings["dissimilarity"] = STRENGTHS[strength]
+        settings["quality"] = STRENGTHS[strength]
     if server:
         settings["cloud"] = _cloud(method, server, epsilon)
     protector = Protector(

@@ -1,12 +1,11 @@
 """veil, our default: away from the person, with everything that a shared file suffers inside the loop.
 
-Iterative gradient steps with momentum (MI-FGSM) inside a budget for each pixel: more where a face is busy than on
-smooth skin, nothing around the face, and so much in all that its structure stays (see `allowance`). A cloak leads away
-from the person and toward somebody else, in another direction for each photo (see `bent`), and with an album also from
-the person's other cloaks, so that these do not match each other. It changes brightness only: colors show more than
-they protect. Each step sees the face through a random alignment, as detectors differ, and as the 8-bit file, as a JPEG
-of it, or at half its size. A face is done when it is farther from the person than `margin` times every surrogate's
-threshold, after JPEG 75.
+Gradient steps with momentum inside a budget of what is seen: longer where a face is busy than on smooth skin, nothing
+around the face, and after each a step back to where the whole change is seen no more plainly than `quality` says (see
+`Unseen` and `Visibility`). A cloak leads away from the person and toward somebody else, in another direction for each
+photo (see `bent`), and with an album also from the person's other cloaks, so that these do not match each other. It
+changes brightness only: colors show more than they protect. Each step sees the face through a random alignment, as
+detectors differ, and as the 8-bit file, as a JPEG of it, or at half its size.
 """
 
 from dataclasses import dataclass
@@ -14,78 +13,76 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from faceveil.attacks.budget import Linf
-from faceveil.attacks.gradient import GradientAttack, Stop
+from faceveil.attacks.budget import Linf, Unseen
+from faceveil.attacks.gradient import GradientAttack
 from faceveil.attacks.transforms import Colorless, Momentum
 from faceveil.errors import SettingError
 from faceveil.methods.base import Method
 from faceveil.methods.identities import bent
 from faceveil.methods.scene import Scene
-from faceveil.metrics.masking import allowance
-from faceveil.objectives.base import Largest, Objective
-from faceveil.objectives.feature import Dodging, RelativeIdentification
+from faceveil.metrics.masking import masking
+from faceveil.metrics.visibility import Visibility, error
+from faceveil.objectives.base import Objective
+from faceveil.objectives.feature import RelativeIdentification
 from faceveil.objectives.views import JPEG, Halving, OneOf, Rounding
 from faceveil.recognizers import Recognizer
 from faceveil.types import Images
 
-STRENGTHS = {"light": 0.07, "balanced": 0.13, "strong": 0.18}  # the dissimilarity that each allows
+STRENGTHS = {"light": 55.0, "balanced": 30.0, "strong": 10.0}  # the SSIMULACRA2 that each keeps, see `Visibility`
 
-# A cloak that is enlarged with a large face is coarser and seen sooner: what it may cost falls by this power of its
-# size. With 1.75 SSIMULACRA2 would stay the same, but even the surrogates would know the face: see docs/veil.md.
-COARSENESS = 0.5
+# A cloak that is enlarged with a large face is smoother, and weaker: how plainly it may be seen grows by this power of
+# its size (see docs/veil.md).
+COARSENESS = 1 / 3
 
 AWAY = 1.5  # how much the way from the person counts, beside the way toward somebody else
 
 
 @dataclass(frozen=True)
 class Veil(Method):
-    """Cloaks against the surrogates that cost a face `dissimilarity` of its structure, `batch` faces at a time.
+    """Cloaks against the surrogates that keep `quality`, `batch` faces at a time.
 
-    No pixel changes by more than `epsilon` 8-bit levels. `stride` is a step's length as a share of what a pixel may
-    change, `decay` the momentum's, `jitter` the alignment's (see `Alignment`).
+    The quality is SSIMULACRA2 as `Visibility` has it: 100 is no change, 90 none that is seen. No pixel changes by more
+    than `epsilon` 8-bit levels. `stride` is a step's root mean square on smooth skin, in levels; `decay` is the
+    momentum's, `jitter` the alignment's (see `Alignment`).
     """
 
     keeps_apart = True
 
     surrogates: tuple[Recognizer, ...]
-    dissimilarity: float = STRENGTHS["balanced"]
-    epsilon: float = 16.0
+    quality: float = STRENGTHS["balanced"]
+    epsilon: float = 32.0
     steps: int = 25
-    stride: float = 0.125
-    decay: float = 0.5
+    stride: float = 1.0
+    decay: float = 0.7
     jitter: tuple[float, float, float] = (0.06, 0.06, 0.04)
-    margin: float = 2.0
     weights: tuple[float, ...] = ()
     batch: int = 16
     seed: int = 0
 
     def __post_init__(self) -> None:
         Linf(self.epsilon)  # raises `SettingError` for a budget that makes no sense
-        if not 0 < self.dissimilarity < 1:
-            raise SettingError(f"dissimilarity is {self.dissimilarity:g}; it is a share, more than 0 and less than 1")
+        if not self.quality < 100:
+            raise SettingError(f"quality is {self.quality:g}; it is less than 100, which is no change at all")
 
     def cloak(self, scene: Scene) -> Images:
         sources = scene.embed()
         others = bent(scene, sources, self.seed)
         company = scene.album.company(scene.surrogates, sources) if scene.album else [None] * len(sources)
         share = torch.ones_like(scene.images[:, :1]) if scene.share is None else scene.share
-        windows = _windows(share)
 
         def elsewhere(i: int, guide: Recognizer) -> Objective:
             nobody = others[i][:, None]
             return guide.threshold**-2 * RelativeIdentification(guide, sources[i], nobody, AWAY, company[i])
 
-        def away(i: int, guide: Recognizer) -> Objective:
-            return Dodging(guide, sources[i])
-
-        objective = scene.mean(elsewhere).through(OneOf((JPEG(60, 95, windows), Halving(), Rounding(), Rounding())))
-        stop = Stop(Largest(scene.each(away)).through(JPEG(75, 75, windows)), -self.margin, every=10)
+        objective = scene.mean(elsewhere).through(
+            OneOf((JPEG(60, 95, _windows(share)), Halving(), Rounding(), Rounding()))
+        )
         enlarged = torch.ones_like(share[:, 0, 0, 0]) if scene.enlarged is None else scene.enlarged
-        levels = allowance(scene.images, share, self.dissimilarity * enlarged**-COARSENESS, self.epsilon)
-        budget, step = Linf(self.epsilon, levels / self.epsilon), self.stride * self.epsilon / 255
+        most = error(self.quality) * enlarged**COARSENESS
+        budget = Unseen(Visibility(scene.images), most, self.epsilon, share * masking(scene.images))
         walk = (Colorless(), Momentum(self.decay))
-        attack = GradientAttack(budget, self.steps, step, walk, random_start=True, seed=self.seed)
-        return attack(scene.images, objective, stop)
+        attack = GradientAttack(budget, self.steps, self.stride / 255, walk, random_start=True, seed=self.seed)
+        return budget.hold(attack(scene.images, objective), scene.images)
 
 
 def _windows(share: Tensor) -> Tensor:

@@ -1,0 +1,111 @@
+"""Visibility: how plainly a change of brightness is seen, as SSIMULACRA2 has it, so that a gradient can pass."""
+
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from faceveil.types import Images, PerImage
+
+# The weights of SSIMULACRA2 2.1 above 1 (Sneyers and Cloudinary, 2023) at a quarter, an eighth and a sixteenth of a
+# picture's size: by plane, brightness (Y) and blueness (B - Y), those of the mean and of the 4-norm of what is lost of
+# SSIM, and of the 4-norm of edges that were not there.
+WEIGHTS = (
+    ((225.2051544, 19.2132382, 0.0),),
+    ((176.3931760, 24.4330100, 0.0), (0.0, 8.8269828, 23.1924334)),
+    ((0.0, 34.7790634, 44.8356256), (95.1080499, 0.0, 171.2667256)),
+)
+STABILITY = 0.0009  # SSIM's C2
+RADIUS, SIGMA = 5, 1.5  # of the Gaussian window, in pixels
+SMALLEST = 8  # pixels: smaller pictures are not looked at
+
+# From linear light to the cone responses of XYB (libjxl's opsin absorbance): what is mixed, and what is added.
+CONES = ((0.3, 0.622, 0.078), (0.23, 0.692, 0.078), (0.24342269, 0.20476744, 0.55180987))
+BIAS = 0.0037930733
+
+Planes = Float[Tensor, "_ _ _ _"]  # images, planes, rows, columns
+
+
+class Visibility:
+    """How plainly changed images differ from clear ones [n, 3, h, w]: SSIMULACRA2's error, 0 where they are equal.
+
+    The images count as a quarter of what is looked at: a face on the working grid as if it filled 700 pixels,
+    however large it is in its photo, and small faces as if enlarged. Only what a change of brightness moves is in the
+    sum: not SSIMULACRA2's X, red against green, and nothing finer than the images. `score` makes a score of an error.
+    """
+
+    def __init__(self, clear: Images) -> None:
+        with torch.no_grad():
+            self._clear = [(planes, *_means(planes, planes.square())) for planes in _levels(clear)]
+
+    def __call__(self, images: Images) -> PerImage:
+        error = images.new_zeros(len(images))
+        for weights, planes, (clear, mean, square) in zip(WEIGHTS, _levels(images), self._clear, strict=False):
+            own, own_square, product = _means(planes, planes.square(), clear * planes)
+            spread = square - mean.square() + own_square - own.square() + STABILITY
+            alike = (1 - (mean - own).square()) * (2 * (product - mean * own) + STABILITY) / spread
+            lost = (1 - alike).clamp(min=0)
+            edges = ((1 + (planes - own).abs()) / (1 + (clear - mean).abs()) - 1).clamp(min=0)
+            for i, (average, worst, new) in enumerate(weights):
+                error = error + average * lost[:, i].mean((1, 2)) + worst * _norm(lost[:, i]) + new * _norm(edges[:, i])
+        return error
+
+    def __getitem__(self, chosen: Tensor) -> "Visibility":
+        some = Visibility.__new__(Visibility)
+        some._clear = [tuple(maps[chosen] for maps in level) for level in self._clear]
+        return some
+
+
+def score(error: float) -> float:
+    """SSIMULACRA2 of an error: 100 is identical, 90 visually lossless; below 0 there is no limit."""
+    scaled = 0.9562382616834844 * error
+    bent = scaled * (2.326765642916932 + scaled * (-0.020884521182843837 + scaled * 6.248496625763138e-05))
+    return float(100 - 10 * bent**0.6276336467831387)
+
+
+def error(wanted: float) -> float:
+    """The error of a score below 100."""
+    low, high = 0.0, 1000.0
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (middle, high) if score(middle) > wanted else (low, middle)
+    return low
+
+
+def _levels(images: Images) -> list[Planes]:
+    """The planes that have weights, at the images' size, at half of it, and so on."""
+    bright = ((images.clamp(min=1e-4) + 0.055) / 1.055).pow(2.4)
+    light, found = torch.where(images <= 0.04045, images / 12.92, bright), []
+    for weights in WEIGHTS:
+        if min(light.shape[2:]) < SMALLEST:
+            break
+        cones = torch.einsum("ij,njhw->nihw", images.new_tensor(CONES), light) + BIAS
+        felt = cones.clamp(min=1e-9).pow(1 / 3) - BIAS ** (1 / 3)
+        brightness = (felt[:, 0] + felt[:, 1]) / 2
+        found.append(torch.stack([brightness, felt[:, 2] - brightness], 1)[:, : len(weights)])
+        light = F.avg_pool2d(light, 2)
+    return found
+
+
+def _means(*planes: Planes) -> tuple[Planes, ...]:
+    """Planes under the Gaussian window, mirrored at the edges."""
+    height, width = planes[0].shape[2:]
+    stacked = torch.stack(planes)
+    return (_window(height).to(stacked) @ stacked @ _window(width).to(stacked).T).unbind()
+
+
+@lru_cache
+def _window(size: int) -> Float[Tensor, "size size"]:
+    """The Gaussian window around each of so many places in a row; a matrix product is faster than a convolution."""
+    offsets = torch.arange(-RADIUS, RADIUS + 1)
+    taps = torch.exp(-offsets.square() / (2 * SIGMA**2))
+    places = (torch.arange(size)[:, None] + offsets) % (2 * size)
+    places = torch.minimum(places, 2 * size - 1 - places)
+    return torch.zeros(size, size).scatter_add_(1, places, (taps / taps.sum()).expand(size, -1))
+
+
+def _norm(maps: Float[Tensor, "n h w"]) -> PerImage:
+    """The 4-norm of each map; smooth at 0."""
+    return (maps.pow(4).mean((1, 2)) + 1e-20).pow(0.25)
