@@ -1,7 +1,10 @@
 import pytest
+import torch
+from skimage.metrics import structural_similarity
 
 from bench.miniature import album
 from faceveil.bench.apf.stages import Genuine
+from faceveil.bench.apf.tables import _whole
 from faceveil.datasets.folders import Folders
 from faceveil.errors import SettingError
 
@@ -25,3 +28,13 @@ def test_refuses_a_data_set_in_which_nobody_has_two_photos(tmp_path):
     album(tmp_path, people=3, photos=1)
     with pytest.raises(SettingError, match="no two photos of one person"):
         Genuine()(Folders(tmp_path), 0)
+
+
+def test_similarity_as_printed_has_one_window_the_whole_picture():
+    clear = torch.randint(256, (3, 1, 21, 21), generator=torch.Generator().manual_seed(0)).expand(3, 3, 21, 21) / 255
+    cloaked = (clear + 8 / 255 * clear.roll(1, 3).round()).clamp(0, 1)
+    pairs = [[(255 * image[0]).numpy() for image in pair] for pair in zip(clear, cloaked, strict=True)]
+    expected = [
+        structural_similarity(*pair, win_size=21, data_range=255, use_sample_covariance=False) for pair in pairs
+    ]
+    assert _whole(clear, cloaked) == pytest.approx(expected, abs=1e-6)

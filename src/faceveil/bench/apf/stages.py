@@ -1,7 +1,7 @@
 """What APF's experiments share: pairs of one person, a probe's gradients, and clouds that learned before."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -85,8 +85,11 @@ class Stages:
         """The template of the probe's faces."""
         return self.probe.card.input.template
 
-    def gradient(self, nets: Sequence[Recognizer], rows: Rows, enrolled: Rows, scatter: bool = False) -> Images:
-        """The change that the attack finds for some photos, as the recognizers see them, away from enrolled ones."""
+    def gradient(self, nets: Sequence[Recognizer], rows: Rows, enrolled: Rows, scatter: float = 0.0) -> Images:
+        """The change that the attack finds for some photos, as the recognizers see them, away from enrolled ones.
+
+        With `scatter`, from places near those (Eq. 13), so many times as far as in the paper.
+        """
         method = Apf(
             tuple(nets),
             str(self.settings["attack"]),
@@ -120,18 +123,24 @@ class Stages:
         )
 
     def cloud(self, enhanced: bool, judge: Judge | None = None) -> tuple[Cloud, list[dict[str, float]]]:
-        """The cloud, with u and E or without, and what each epoch found."""
-        lesson = Lesson(
+        """The cloud, with u and E or without, and what each epoch of Eq. 9 found."""
+        return self._lesson(self.learning(enhanced)).learn(judge)
+
+    def transferred(self) -> Cloud:
+        """The cloud as it is before Eq. 9: T by Eq. 4 alone."""
+        return self._lesson(replace(self.learning(enhanced=False), epochs=0)).learn()[0]
+
+    def _lesson(self, learning: Learning) -> Lesson:
+        return Lesson(
             self.lessons,
             pairs(self.material.training[wanted(self.material.recognizer)].labels.tolist()),
             self.probe,
             self.servers,
             self.material.school / str(self.settings["attack"]),
-            self.learning(enhanced),
+            learning,
             self.template,
             self._engine,
         )
-        return lesson.learn(judge)
 
     @property
     def _engine(self) -> Engine:
