@@ -28,7 +28,7 @@ from faceveil.objectives.views import JPEG, Halving, OneOf, Rounding
 from faceveil.recognizers import Recognizer
 from faceveil.types import Images
 
-STRENGTHS = {"light": 55.0, "balanced": 30.0, "strong": 10.0}  # the SSIMULACRA2 that each keeps, see `Visibility`
+STRENGTHS = {"light": 50.0, "balanced": 30.0, "strong": 10.0}  # the SSIMULACRA2 that each keeps, see `Visibility`
 
 # A cloak that is enlarged with a large face is smoother, and weaker: how plainly it may be seen grows by this power of
 # its size (see docs/veil.md).
