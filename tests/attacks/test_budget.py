@@ -123,6 +123,8 @@ def test_no_channel_moves_beyond_the_levels_and_no_hue_changes():
     images = 0.3 + 0.4 * pictures(2, size=48)
     moved = unseen(images, 100.0, 5).project(images + change_of_brightness(2, 0.1), images) - images
     assert 255 * moved.abs().max() == pytest.approx(5, abs=1e-3)
+    both = unseen(images, 0.1, 5).project(images + change_of_brightness(2, 0.1), images) - images
+    assert 255 * both.abs().max() <= 5 + 1e-3
     back = unseen(images, 1.0).project(images + change_of_brightness(2, 0.03), images) - images
     assert torch.allclose(back, back.mean(1, keepdim=True).expand_as(back), atol=1e-6)
 

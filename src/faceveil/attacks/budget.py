@@ -144,13 +144,14 @@ class Unseen(Budget):
 
     def project(self, cloaked: Images, images: Images) -> Images:
         """Newton's step back toward `most`, where a change is seen more: near the budget's edge, not on it."""
-        inside = Linf(self.levels).project(cloaked.detach(), images).requires_grad_()
+        ball = Linf(self.levels)
+        inside = ball.project(cloaked.detach(), images).requires_grad_()
         error = self.visibility(inside)
         gradient = torch.autograd.grad(error.sum(), inside)[0].sum(1, keepdim=True)
         way = self.share.square() * gradient
         excess = (error.detach() - self.most).clamp(min=0)
         back = excess / (gradient * way).sum((1, 2, 3)).clamp(min=1e-20)
-        return (inside.detach() - back[:, None, None, None] * way).clamp_(0, 1)
+        return ball.project(inside.detach() - back[:, None, None, None] * way, images)
 
     def step(self, gradient: Directions, size: float) -> Directions:
         shared = self.share.square() * gradient
