@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from jaxtyping import Float64
 
 from faceveil import metrics
+from faceveil.cores import side_by_side
 from faceveil.faces import templates
 from faceveil.faces.align import align
 from faceveil.faces.detect import Detector, Face
@@ -96,10 +98,10 @@ def prove(
     seen = find_again(detector, versions, clear, faces)
     n = len(faces)
     verdicts: list[list[Verdict]] = [[] for _ in faces]
-    for judge in judges:
-        known = embed(judge, [Sighting(clear, landmarks_of(face), True) for face in faces])
-        embeddings = embed(judge, seen)
-        distances = distance(embeddings, known.repeat(len(versions), 1)).reshape(len(TREATMENTS), 2, n)
+    known = [Sighting(clear, landmarks_of(face), True) for face in faces]
+    calls = [partial(embed, judge, [*known, *seen]) for judge in judges]
+    for judge, embeddings in zip(judges, side_by_side(calls, detector.device), strict=True):
+        distances = distance(embeddings[n:], embeddings[:n].repeat(len(versions), 1)).reshape(len(TREATMENTS), 2, n)
         for treatment, (before, after) in zip(TREATMENTS, distances.tolist(), strict=True):
             for i in range(n):
                 seen_as = judge.name, treatment, before[i], after[i], judge.threshold, judge.name in attacked

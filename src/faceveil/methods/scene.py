@@ -2,19 +2,22 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from zlib import crc32
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Generator, Tensor
 
+from faceveil.cores import side_by_side
 from faceveil.errors import SettingError
 from faceveil.faces import templates
 from faceveil.faces.align import similarity
 from faceveil.faces.region import GRID, Region
 from faceveil.methods.album import Album
-from faceveil.objectives.base import Objective, Sum, View, chosen_view
+from faceveil.objectives.base import Objective, View, chosen_view
 from faceveil.objectives.diversity import Chain
+from faceveil.objectives.ensemble import Ensemble
 from faceveil.objectives.views import Alignment, Gray
 from faceveil.recognizers import Recognizer
 from faceveil.types import Images, Landmarks, Matrices, Own, PerImage
@@ -124,17 +127,13 @@ class Scene:
     def see(self, images: Images, generator: Generator | None = None) -> tuple[Own, ...]:
         """Each surrogate's embeddings of images in the place of the scene's; gradients pass."""
         seen = {wanted: view(images, generator) for wanted, view in self.views.items()}
-        return tuple(surrogate(seen[_wanted(surrogate)]) for surrogate in self.surrogates)
+        return tuple(side_by_side([partial(net, seen[_wanted(net)]) for net in self.surrogates], images.device))
 
     def mean(self, make: Callable[[int, Recognizer], Objective]) -> Objective:
         """The weighted mean of an objective for each surrogate, by number, seen through its view."""
-        pairs = enumerate(zip(self.parts, self.surrogates, strict=True))
-        terms = [(_wanted(surrogate), part * make(i, surrogate)) for i, (part, surrogate) in pairs]
-        shared = (
-            Sum(tuple(term for own, term in terms if own == wanted)).through(view)
-            for wanted, view in self.views.items()
-        )
-        return Sum(tuple(shared))
+        wanted, pairs = list(self.views), enumerate(zip(self.parts, self.surrogates, strict=True))
+        terms = ((wanted.index(_wanted(net)), part * make(i, net)) for i, (part, net) in pairs)
+        return Ensemble(tuple(self.views.values()), tuple(terms))
 
     def each(self, make: Callable[[int, Recognizer], Objective]) -> tuple[Objective, ...]:
         """An objective for each surrogate, by number, seen through its view."""
