@@ -12,6 +12,7 @@ LAYERS = [
     "types",
     "cache",
     "device",
+    "cores",
     "photo",
     "weights",
     "trained",

@@ -32,6 +32,7 @@ def _pool(workers: int, threads: int) -> ThreadPoolExecutor:
     pool, together = ThreadPoolExecutor(workers, "faceveil"), Barrier(workers)
 
     def start(_: int) -> None:
+        torch.get_num_threads()  # a thread's first look at the number takes all of them
         torch.set_num_threads(threads // workers)
         together.wait()
 
