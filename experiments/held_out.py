@@ -25,16 +25,13 @@ def main() -> None:
     parser.add_argument("--frontier", action="store_true", help="the methods beside each other")
     parser.add_argument("--probes", type=int, default=60)
     parser.add_argument("--twice", type=int, default=held_out.TWICE, help="people of whom two photos are cloaked")
-    parser.add_argument("--cloaks", nargs="+", help='"veil light", "bim 8" ...; all unless given')
+    parser.add_argument("--cloaks", nargs="+", help='"veil light", "veil 40", "bim 8" ...; all unless given')
     parser.add_argument("--against", nargs="+", help='"dlib", "dlib+facenet" ...; all unless given')
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     held_out.TWICE = arguments.twice
     experiment = FRONTIER if arguments.frontier else HELD_OUT
-    cloaks = [
-        {"method": name, **({"strength": how} if name == "veil" else {"epsilon": float(how)})}
-        for name, how in map(str.split, arguments.cloaks or ())
-    ]
+    cloaks = [_cloak(*cloak.split()) for cloak in arguments.cloaks or ()]
     plan = replace(experiment.full, settings=at(arguments.probes, *(cloaks or experiment.full.settings)))
     groups = [group.split("+") for group in arguments.against or experiment.recognizers]
     loaded = {name: recognizers.load(name) for name in {*chain(*groups), *experiment.judges}}
@@ -49,6 +46,13 @@ def main() -> None:
     )
     report.write(finished, arguments.out)
     print(report.text(finished))
+
+
+def _cloak(method: str, how: str) -> dict[str, str | float]:
+    """A method at a strength, a quality (veil's) or an epsilon."""
+    if how[0].isdigit():
+        return {"method": method, "quality" if method == "veil" else "epsilon": float(how)}
+    return {"method": method, "strength": how}
 
 
 if __name__ == "__main__":
