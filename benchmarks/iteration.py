@@ -33,7 +33,6 @@ def main() -> None:
     photo = np.ascontiguousarray(astronaut())
     (face, *_) = Detector()([photo])[0]
     regions = [Region.around(landmarks_of(face) + i / 7, photo) for i in range(arguments.batch)]
-    # no face is ever done, so that every step has the whole batch; checks for being done are part of the time
     veil = Veil((recognizer,), steps=arguments.steps, batch=arguments.batch)
     recognizer.network.to(memory_format=torch.contiguous_format)  # as PyTorch lays it out by default
     images = torch.rand(arguments.batch, 3, *recognizer.size)

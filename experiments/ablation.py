@@ -26,13 +26,14 @@ from faceveil.attacks.transforms import Colorless, Momentum, Smoothing, Variance
 from faceveil.bench import held_out
 from faceveil.bench.held_out import ALL, HELD_OUT, ZOO, at, besides
 from faceveil.bench.material import People
+from faceveil.faces.region import GRID
 from faceveil.methods import build
 from faceveil.methods.identities import bent, virtual
 from faceveil.methods.scene import Scene
 from faceveil.methods.veil import AWAY, COARSENESS, Veil
 from faceveil.metrics.masking import STABILITY, masking
 from faceveil.metrics.visibility import Visibility, error
-from faceveil.objectives.base import Drawn, Largest, Objective
+from faceveil.objectives.base import Drawn, Objective
 from faceveil.objectives.diversity import Blocks, Dimming, Spectrum, Tinting
 from faceveil.objectives.feature import Dodging, RelativeIdentification
 from faceveil.objectives.views import JPEG, Halving, OneOf, Rounding
@@ -52,7 +53,7 @@ INNER = {"dlib": "blocks.9", "facenet": "block17", "mobilenetv1-vggface2": "pw.1
 
 @dataclass(frozen=True)
 class Variant(Veil):
-    """veil with parts that can be changed; what is not changed is as there, but without `done` nothing stops early."""
+    """veil with parts that can be changed; what is not changed is as there."""
 
     toward: str = "bent"  # or random: an embedding for each photo, or nobody: only away
     mirror: tuple[float, ...] = ()  # how far it bends, how it is lit, at how many places a side; as `bent` has it
@@ -94,7 +95,7 @@ class Variant(Veil):
             return lead(i, guide) + self.inner * Change(guide, inner[i]) if self.inner else lead(i, guide)
 
         suffered = OneOf((JPEG(60, 95), Halving(), Rounding(), Rounding()) if self.suffering else (Rounding(),))
-        aim = Drawn(scene.each(objective)) if self.drawn else scene.mean(objective)
+        aim = Drawn(each(scene, objective)) if self.drawn else scene.mean(objective)
         images = self._warp(scene, aim.through(suffered)) if self.warped else scene.images
         budget, step = self._budget(scene, images)
         if self.start:
@@ -107,7 +108,7 @@ class Variant(Veil):
             Momentum(self.decay),
         )
         attack = GradientAttack(budget, self.steps, step, walk, random_start=True, views=VIEWS[self.views])
-        away = Largest(scene.each(lambda i, guide: Dodging(guide, sources[i]))).through(JPEG(75, 75))
+        away = Largest(each(scene, lambda i, guide: Dodging(guide, sources[i]))).through(JPEG(75, 75))
         stop = Stop(away, -self.done) if self.done else None
         with ExitStack() as altered:
             self._alter(scene, altered)
@@ -123,7 +124,7 @@ class Variant(Veil):
     def _budget(self, scene, images):
         """What may change, and a step's size."""
         if not (self.even or self.dissimilarity):
-            most = error(self.quality) * scene.enlarged**COARSENESS
+            most = error(self.quality) * (scene.extents / GRID).clamp(min=1) ** COARSENESS
             share = scene.share * masking(images) ** self.masked
             return Unseen(Visibility(images), most, self.epsilon, share), self.stride / 255
         levels = self.even * scene.share
@@ -186,6 +187,15 @@ class Variant(Veil):
         return self.skipping * found + (1 - self.skipping) * found.detach()
 
 
+def each(scene, make):
+    """An objective for each surrogate, by number, seen through its view."""
+    return tuple(make(i, net).through(scene.views[wanted(net)]) for i, net in enumerate(scene.surrogates))
+
+
+def wanted(net):
+    return net.card.input.template, net.size
+
+
 def allowance(images, share, dissimilarity, largest, root):
     """Levels by a power of the local variance: the expected 1 - SSIM is as wanted where the share is not 0."""
     structure = STABILITY * masking(images).square()
@@ -207,6 +217,19 @@ class Started(Unseen):
 
     def start(self, images, generator):
         return self.project(images + self.change, images)
+
+
+@dataclass(frozen=True)
+class Largest(Objective):
+    """The largest of several losses: what is left to do where all must be low."""
+
+    terms: tuple[Objective, ...]
+
+    def __call__(self, images, generator=None):
+        return torch.stack([term(images, generator) for term in self.terms]).amax(0)
+
+    def __getitem__(self, chosen):
+        return Largest(tuple(term[chosen] for term in self.terms))
 
 
 @dataclass(frozen=True)

@@ -3,16 +3,17 @@
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from threading import Barrier
+from threading import Barrier, Lock
 from typing import TypeVar
 
 import torch
 
 T = TypeVar("T")
+_FIRST = Lock()  # of several threads that want a pool at once
 
 
 def side_by_side(calls: Sequence[Callable[[], T]], device: torch.device) -> list[T]:
-    """What the calls give, in their order; on a CPU on as many of PyTorch's threads as there are, each with a part."""
+    """What the calls give, in their order; on a CPU side by side, each with its part of PyTorch's threads."""
     threads = torch.get_num_threads()
     workers = min(threads, len(calls))
     if workers < 2 or device.type != "cpu" or torch.is_autocast_enabled("cpu"):
@@ -23,7 +24,9 @@ def side_by_side(calls: Sequence[Callable[[], T]], device: torch.device) -> list
         with torch.set_grad_enabled(graded):
             return call()
 
-    return list(_pool(workers, threads).map(work, calls))
+    with _FIRST:
+        pool = _pool(workers, threads)
+    return list(pool.map(work, calls))
 
 
 @lru_cache

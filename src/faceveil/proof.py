@@ -98,7 +98,7 @@ def prove(
     seen = find_again(detector, versions, clear, faces)
     n = len(faces)
     verdicts: list[list[Verdict]] = [[] for _ in faces]
-    known = [Sighting(clear, landmarks_of(face), True) for face in faces]
+    known = [_Window.around(face, clear, clear).clear() for face in faces]
     calls = [partial(embed, judge, [*known, *seen]) for judge in judges]
     for judge, embeddings in zip(judges, side_by_side(calls, detector.device), strict=True):
         distances = distance(embeddings[n:], embeddings[:n].repeat(len(versions), 1)).reshape(len(TREATMENTS), 2, n)
@@ -159,6 +159,10 @@ class _Window:
 
     def reduced(self) -> Pixels:
         return resize(self.pixels, WINDOW)
+
+    def clear(self) -> Sighting:
+        """The face where it must be, as in the photo that shows it clear."""
+        return Sighting(self.pixels, self.landmarks, True)
 
     def sighting(self, found: Sequence[Face]) -> Sighting:
         larger = max(1.0, max(self.pixels.shape) / WINDOW)

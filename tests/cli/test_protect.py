@@ -48,6 +48,18 @@ def test_writes_beside_the_photo_and_says_where_and_what(me, capsys):
     assert me.read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (["--strength", "light", "--method", "bim"], "--strength is for veil"),
+        (["--strength", "light", "--set", "quality=40"], "leave out one of --strength and --set quality"),
+    ],
+)
+def test_a_strength_beside_what_it_does_not_suit_is_refused(me, capsys, settings, said):
+    assert run(me, *settings) == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
 def test_leaves_alone_what_is_there_already_unless_forced(me, capsys):
     there = me.with_name("me-cloaked.jpg")
     there.write_bytes(b"precious")

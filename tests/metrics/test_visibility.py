@@ -37,7 +37,7 @@ def test_a_smooth_change_scores_as_with_the_package_on_the_enlarged_face(length,
 
 
 def test_equal_images_have_no_error():
-    assert Visibility(face())(face()).item() < 0.01
+    assert Visibility(face())(face()).item() == pytest.approx(0, abs=1e-5)
 
 
 def test_an_error_and_its_score_belong_together():
@@ -69,3 +69,23 @@ def test_the_gradient_is_that_of_finite_differences():
 def test_small_pictures_are_looked_at_as_far_as_they_go():
     clear = face()[..., :12, :12]
     assert Visibility(clear)((clear + 0.05).clamp(0, 1) * torch.eye(12)).item() > 0
+
+
+def test_only_the_middle_counts_where_a_face_is_small():
+    """As the middle cut out and enlarged, and nothing else of the image."""
+    clear, changed = face(), (face() + 8 / 255 * waves(12)).clamp(0, 1)
+    small = Visibility(clear, torch.tensor([0.5]))
+    middle = [F.interpolate(each[..., 44:132, 44:132], (176, 176), mode="bilinear") for each in (clear, changed)]
+    assert small(changed).item() == pytest.approx(Visibility(middle[0])(middle[1]).item(), rel=0.02)
+    outside = clear.clone()
+    outside[..., :40] += 0.1
+    assert small(outside).item() == pytest.approx(0, abs=1e-4)
+    assert Visibility(clear)(outside).item() > 1
+
+
+def test_a_whole_image_is_itself_beside_a_small_one():
+    clear = torch.cat([face(), face().flip(3)])
+    changed = (clear + 8 / 255 * waves(12)).clamp(0, 1)
+    mixed = Visibility(clear, torch.tensor([0.5, 1.0]))
+    assert torch.equal(mixed(changed)[1], Visibility(clear)(changed)[1])
+    assert torch.equal(mixed[torch.tensor([0])](changed[:1])[0], mixed(changed)[0])

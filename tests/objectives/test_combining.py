@@ -3,7 +3,7 @@ import torch
 from torch import Generator
 
 from attacks.toys import Linear, pictures
-from faceveil.objectives.base import Drawn, Largest, Through
+from faceveil.objectives.base import Drawn, Through
 
 
 def double(images, generator):
@@ -25,11 +25,6 @@ def test_objectives_add_and_scale(images, pair):
     assert torch.allclose((a + 0.1 * b)(images), a(images) + 0.1 * b(images))
 
 
-def test_the_largest_counts(images, pair):
-    a, b = pair
-    assert torch.equal(Largest(pair)(images), torch.maximum(a(images), b(images)))
-
-
 def test_one_of_several_is_drawn_each_time(images, pair):
     drawn, generator = Drawn(pair), Generator().manual_seed(0)
     losses = [drawn(images, generator) for _ in range(20)]
@@ -46,5 +41,5 @@ def test_sees_through_a_view(images, pair):
 @pytest.mark.parametrize("chosen", [torch.tensor([2, 0]), torch.tensor([True, False, True])])
 def test_some_images_can_be_chosen(images, pair, chosen):
     a, b = pair
-    for objective in (a + b, 3.0 * a, Largest(pair), Drawn(pair), Through(a, double)):
+    for objective in (a + b, 3.0 * a, Drawn(pair), Through(a, double)):
         assert torch.allclose(objective[chosen](images[chosen]), objective(images)[chosen])

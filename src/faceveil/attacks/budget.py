@@ -130,8 +130,9 @@ class Unlimited(Budget):
 class Unseen(Budget):
     """Changes of brightness that are seen no more plainly than errors of `most` [n]; no channel moves beyond `levels`.
 
-    `visibility` is that of the clear images. `share` [n, 1, h, w] says how far each pixel moves for an equal gradient,
-    nothing where it is 0; a step's root mean square is its size times that of `share`.
+    `visibility` is that of the clear images. For equal gradients pixels move by the square of `share` [n, 1, h, w],
+    nothing where it is 0: gradient descent on changes that are told in units of `share`. A step's root mean square is
+    its size times that of `share`.
     """
 
     visibility: Visibility
@@ -159,7 +160,7 @@ class Unseen(Budget):
 
     def start(self, images: Images, generator: Generator) -> Images:
         noise = 2 * torch.rand(images.shape[2:], generator=generator).to(images.device) - 1
-        return (images + self.share * noise / 255).clamp(0, 1)
+        return Linf(self.levels).project(images + self.share * noise / 255, images)
 
     def hold(self, cloaked: Images, images: Images) -> Images:
         """The largest part of each change, to a hundredth, that is seen no more than `most`."""

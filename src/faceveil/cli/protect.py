@@ -29,7 +29,7 @@ SMALL, LARGE = 125, 250  # pixels: about the largest face whose cloak is not enl
 
 
 class Strength(StrEnum):
-    """Presets of veil: how much of a face's structure a cloak may cost."""
+    """Presets of veil: how plainly a cloak may be seen."""
 
     light = "light"
     balanced = "balanced"
@@ -133,18 +133,15 @@ def protect(
         faceveil protect holiday/ -o cloaked/ --strength light --only-like me.jpg
     """
     from faceveil.jobs import photos_in, plan
-    from faceveil.methods.veil import STRENGTHS
     from faceveil.photo import Photo
     from faceveil.photo.files import one_line
     from faceveil.protection import Choice, Protector, Writing, protect_files
 
     jobs = plan(photos, output, format)
-    if strength and method != "veil":
-        raise SettingError(f"--strength is for veil; say --epsilon for {method}")
     settings = _settings(setting or [])
     settings |= {name: value for name, value in {"select": select, "gamma": gamma}.items() if value is not None}
     if strength:
-        settings["quality"] = STRENGTHS[strength]
+        settings["quality"] = _quality(strength, method, settings)
     if server:
         settings["cloud"] = _cloud(method, server, epsilon)
     protector = Protector(
@@ -219,6 +216,16 @@ def _settings(words: list[str]) -> dict[str, object]:
         except ValueError:
             settings[name] = value
     return settings
+
+
+def _quality(strength: Strength, method: str, settings: dict[str, object]) -> float:
+    from faceveil.methods.veil import STRENGTHS
+
+    if method != "veil":
+        raise SettingError(f"--strength is for veil; say --epsilon for {method}")
+    if "quality" in settings:
+        raise SettingError("--strength sets the quality; leave out one of --strength and --set quality")
+    return STRENGTHS[strength]
 
 
 def _faces(words: str) -> str | list[int]:

@@ -4,6 +4,7 @@ A cloak is worked out on a grid of GRID x GRID pixels. Around a small face these
 large one they are coarser, and only the cloak is enlarged, never the photo's own pixels.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,13 +29,16 @@ EDGE = (0.8, 1.15)  # a cloak is whole inside the first radius and has faded out
 class Region:
     """A square of a photo around a face: `left`, `top` and `side` in whole pixels; it may reach outside the photo.
 
-    `images` [1, 3, GRID, GRID] are its pixels on the grid; `landmarks` [1, 5, 2] lie in the photo. A `gray` photo's
-    cloak is to be gray too.
+    The face's aligned image is `extent` of the photo's pixels wide, and the square at least that; `frame` is the
+    photo's height and width. `images` [1, 3, GRID, GRID] are its pixels on the grid; `landmarks` [1, 5, 2] lie in the
+    photo. A `gray` photo's cloak is to be gray too.
     """
 
     left: int
     top: int
     side: int
+    extent: float
+    frame: tuple[int, int]
     images: Images
     landmarks: Landmarks
     gray: bool = False
@@ -45,9 +49,10 @@ class Region:
         matrix = similarity(landmarks, templates.template("dlib", 1, 1))[0]
         corners = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]) @ matrix[:, :2].T + matrix[:, 2]
         low, high = corners.amin(0), corners.amax(0)
-        side = max(GRID, int((high - low).amax().ceil()))
+        extent = float((high - low).amax())
+        side = max(GRID, math.ceil(extent))
         left, top = ((low + high - side) / 2).round().long().tolist()
-        return cls(left, top, side, _cut(pixels, left, top, side), landmarks, gray)
+        return cls(left, top, side, extent, pixels.shape[:2], _cut(pixels, left, top, side), landmarks, gray)
 
     @property
     def on_grid(self) -> Landmarks:
@@ -59,13 +64,17 @@ class Region:
         return similarity(self.on_grid, template)
 
     def mask(self) -> Float[Tensor, "1 1 h w"]:
-        """How much of a cloak each pixel of the grid takes: 1 on the face, fading to 0 around it."""
+        """How much of a cloak each pixel of the grid takes: 1 on the face, fading to 0 around it; 0 off the photo."""
         matrix = self.matrices(templates.template("dlib", 1, 1))[0]
         ticks = torch.arange(GRID) + 0.5
+        rows, columns = (
+            (start + ticks * (self.side / GRID)).ge(0) & (start + ticks * (self.side / GRID)).lt(end)
+            for start, end in zip((self.top, self.left), self.frame, strict=True)
+        )
         points = torch.stack(torch.meshgrid(ticks, ticks, indexing="xy"), -1) - matrix[:, 2]
         inside = (points @ torch.linalg.inv(matrix[:, :2]).T - torch.tensor(CENTER)) / torch.tensor(RADII)
         fading = ((inside.norm(dim=-1) - EDGE[0]) / (EDGE[1] - EDGE[0])).clamp(0, 1)
-        return (0.5 + 0.5 * torch.cos(np.pi * fading))[None, None]
+        return ((0.5 + 0.5 * torch.cos(np.pi * fading)) * (rows[:, None] & columns))[None, None]
 
     def paste(self, cloak: Float[Tensor, "3 h w"], onto: Pixels, clear: Pixels) -> None:
         """Add a cloak on the grid to the photo `onto`, whose pixels were `clear`; enlarged where the grid is coarser.

@@ -13,7 +13,7 @@ from faceveil.cores import side_by_side
 from faceveil.errors import SettingError
 from faceveil.faces import templates
 from faceveil.faces.align import similarity
-from faceveil.faces.region import GRID, Region
+from faceveil.faces.region import Region
 from faceveil.methods.album import Album
 from faceveil.objectives.base import Objective, View, chosen_view
 from faceveil.objectives.diversity import Chain
@@ -33,9 +33,9 @@ class Scene:
     There is a view for each template and size: surrogates that want the same see the same, and it is made once.
     `landmarks` [n, 5, 2] lie in the images; those that are `gray` [n] are to stay gray.
     `weights` say how much each surrogate counts, equally unless given. `share` [n, 1, h, w] in [0, 1] says how much of
-    a cloak each pixel takes; all of it without one. `enlarged` [n] says how many times larger a cloak will be seen, 1
-    without it. With an `album`, a person's cloaks are to stay apart from those in it, and from each other. Raises
-    `SettingError` for weights that are not one positive number for each surrogate.
+    a cloak each pixel takes; all of it without one. `extents` [n] are the faces' sizes in their photos (see `Region`).
+    With an `album`, a person's cloaks are to stay apart from those in it, and from each other. Raises `SettingError`
+    for weights that are not one positive number for each surrogate.
     """
 
     images: Images
@@ -45,7 +45,7 @@ class Scene:
     gray: Bool[Tensor, " n"]
     weights: tuple[float, ...] = ()
     share: Float[Tensor, "n 1 h w"] | None = None
-    enlarged: PerImage | None = None
+    extents: PerImage | None = None
     album: Album | None = None
 
     def __post_init__(self) -> None:
@@ -75,8 +75,8 @@ class Scene:
         share = torch.cat([region.mask() for region in regions]).to(device)
         views = {wanted: view(*wanted) for wanted in map(_wanted, surrogates)}
         landmarks = torch.cat([region.on_grid for region in regions]).to(device)
-        enlarged = torch.tensor([region.side / GRID for region in regions], device=device)
-        return cls(images, tuple(surrogates), views, landmarks, gray, weights, share, enlarged, album)
+        extents = torch.tensor([region.extent for region in regions], device=device)
+        return cls(images, tuple(surrogates), views, landmarks, gray, weights, share, extents, album)
 
     @classmethod
     def aligned(cls, images: Images, surrogates: Sequence[Recognizer], weights: tuple[float, ...] = ()) -> "Scene":
@@ -130,14 +130,10 @@ class Scene:
         return tuple(side_by_side([partial(net, seen[_wanted(net)]) for net in self.surrogates], images.device))
 
     def mean(self, make: Callable[[int, Recognizer], Objective]) -> Objective:
-        """The weighted mean of an objective for each surrogate, by number, seen through its view."""
+        """The weighted mean of an objective for each surrogate, by number, seen through its view; it draws nothing."""
         wanted, pairs = list(self.views), enumerate(zip(self.parts, self.surrogates, strict=True))
         terms = ((wanted.index(_wanted(net)), part * make(i, net)) for i, (part, net) in pairs)
         return Ensemble(tuple(self.views.values()), tuple(terms))
-
-    def each(self, make: Callable[[int, Recognizer], Objective]) -> tuple[Objective, ...]:
-        """An objective for each surrogate, by number, seen through its view."""
-        return tuple(make(i, net).through(self.views[_wanted(net)]) for i, net in enumerate(self.surrogates))
 
     def combine(self, values: Sequence[Tensor]) -> Tensor:
         """The weighted mean of what the surrogates say, in their order."""
@@ -151,7 +147,7 @@ class Scene:
     def __getitem__(self, chosen: Tensor) -> "Scene":
         views = {wanted: chosen_view(view, chosen) for wanted, view in self.views.items()}
         share = None if self.share is None else self.share[chosen]
-        enlarged = None if self.enlarged is None else self.enlarged[chosen]
+        extents = None if self.extents is None else self.extents[chosen]
         landmarks, gray = self.landmarks[chosen], self.gray[chosen]
         return replace(
             self,
@@ -160,7 +156,7 @@ class Scene:
             landmarks=landmarks,
             gray=gray,
             share=share,
-            enlarged=enlarged,
+            extents=extents,
         )
 
 

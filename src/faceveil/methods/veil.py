@@ -17,6 +17,7 @@ from faceveil.attacks.budget import Linf, Unseen
 from faceveil.attacks.gradient import GradientAttack
 from faceveil.attacks.transforms import Colorless, Momentum
 from faceveil.errors import SettingError
+from faceveil.faces.region import GRID
 from faceveil.methods.base import Method
 from faceveil.methods.identities import bent
 from faceveil.methods.scene import Scene
@@ -34,6 +35,8 @@ STRENGTHS = {"light": 50.0, "balanced": 30.0, "strong": 10.0}  # the SSIMULACRA2
 # its size (see docs/veil.md).
 COARSENESS = 1 / 3
 
+SMALL = 112  # pixels: the aligned image of a smaller face is looked at as if it were as large
+
 AWAY = 1.5  # how much the way from the person counts, beside the way toward somebody else
 
 
@@ -42,8 +45,8 @@ class Veil(Method):
     """Cloaks against the surrogates that keep `quality`, `batch` faces at a time.
 
     The quality is SSIMULACRA2 as `Visibility` has it: 100 is no change, 90 none that is seen. No pixel changes by more
-    than `epsilon` 8-bit levels. `stride` is a step's root mean square on smooth skin, in levels; `decay` is the
-    momentum's, `jitter` the alignment's (see `Alignment`).
+    than `epsilon` 8-bit levels. `stride` is a step's root mean square in levels, where the masking is 1; `decay` is
+    the momentum's, `jitter` the alignment's (see `Alignment`).
     """
 
     keeps_apart = True
@@ -77,9 +80,10 @@ class Veil(Method):
         objective = scene.mean(elsewhere).through(
             OneOf((JPEG(60, 95, _windows(share)), Halving(), Rounding(), Rounding()))
         )
-        enlarged = torch.ones_like(share[:, 0, 0, 0]) if scene.enlarged is None else scene.enlarged
-        most = error(self.quality) * enlarged**COARSENESS
-        budget = Unseen(Visibility(scene.images), most, self.epsilon, share * masking(scene.images))
+        extents = torch.full_like(share[:, 0, 0, 0], GRID) if scene.extents is None else scene.extents
+        most = error(self.quality) * (extents / GRID).clamp(min=1) ** COARSENESS
+        visibility = Visibility(scene.images, (extents / SMALL).clamp(max=1))
+        budget = Unseen(visibility, most, self.epsilon, share * masking(scene.images))
         walk = (Colorless(), Momentum(self.decay))
         attack = GradientAttack(budget, self.steps, self.stride / 255, walk, random_start=True, seed=self.seed)
         return budget.hold(attack(scene.images, objective), scene.images)

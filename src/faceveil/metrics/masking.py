@@ -14,7 +14,7 @@ Map = Float[Tensor, "n 1 h w"]
 
 
 def masking(images: Images) -> Map:
-    """By how much more a pixel may change than on a flat ground: 1 there, the square root of local contrast elsewhere.
+    """By how much more a pixel may change than on a flat ground: 1 there, elsewhere as the local contrast.
 
     What a small change of mean square q costs of SSIM is q / (2 v + C2), with the variance v of the window's brightness
     (Wang et al., 2004, Eq. 13). This is the root of (2 v + C2) / C2, its mean around each pixel.

@@ -31,18 +31,22 @@ Planes = Float[Tensor, "_ _ _ _"]  # images, planes, rows, columns
 class Visibility:
     """How plainly changed images differ from clear ones [n, 3, h, w]: SSIMULACRA2's error, 0 where they are equal.
 
-    The images count as a quarter of what is looked at: a face on the working grid as if it filled 700 pixels,
-    however large it is in its photo, and small faces as if enlarged. Only what a change of brightness moves is in the
-    sum: not SSIMULACRA2's X, red against green, and nothing finer than the images. `score` makes a score of an error.
+    The images count as a quarter of what is looked at: the working grid as if it filled 704 pixels, however large it is
+    in its photo. With a `part` [n] below 1, only that part of an image's height and width is looked at, its middle, as
+    if it were the whole. Only what a change of brightness moves is in the sum: not SSIMULACRA2's X, red against green,
+    and nothing finer than the images. `score` makes a score of an error.
     """
 
-    def __init__(self, clear: Images) -> None:
+    def __init__(self, clear: Images, part: PerImage | None = None) -> None:
+        self._part = torch.ones_like(clear[:, 0, 0, 0]) if part is None else part
         with torch.no_grad():
-            self._clear = [(planes, *_means(planes, planes.square())) for planes in _levels(clear)]
+            levels = _levels(_middle(clear, self._part))
+            self._clear = [(planes, *_means(planes, planes.square())) for planes in levels]
 
     def __call__(self, images: Images) -> PerImage:
         error = images.new_zeros(len(images))
-        for weights, planes, (clear, mean, square) in zip(WEIGHTS, _levels(images), self._clear, strict=False):
+        levels = _levels(_middle(images, self._part))
+        for weights, planes, (clear, mean, square) in zip(WEIGHTS, levels, self._clear, strict=False):
             own, own_square, product = _means(planes, planes.square(), clear * planes)
             spread = square - mean.square() + own_square - own.square() + STABILITY
             alike = (1 - (mean - own).square()) * (2 * (product - mean * own) + STABILITY) / spread
@@ -54,6 +58,7 @@ class Visibility:
 
     def __getitem__(self, chosen: Tensor) -> "Visibility":
         some = Visibility.__new__(Visibility)
+        some._part = self._part[chosen]
         some._clear = [tuple(maps[chosen] for maps in level) for level in self._clear]
         return some
 
@@ -72,6 +77,16 @@ def error(wanted: float) -> float:
         middle = (low + high) / 2
         low, high = (middle, high) if score(middle) > wanted else (low, middle)
     return low
+
+
+def _middle(images: Images, part: PerImage) -> Images:
+    """That part of each image, enlarged to the whole; an image itself where it is all of it."""
+    if bool((part >= 1).all()):
+        return images
+    matrices = part[:, None, None] * torch.eye(2, 3).to(part)
+    places = F.affine_grid(matrices, list(images.shape), align_corners=False)
+    enlarged = F.grid_sample(images, places, padding_mode="border", align_corners=False)
+    return torch.where((part < 1)[:, None, None, None], enlarged, images)
 
 
 def _levels(images: Images) -> list[Planes]:
@@ -107,5 +122,5 @@ def _window(size: int) -> Float[Tensor, "size size"]:
 
 
 def _norm(maps: Float[Tensor, "n h w"]) -> PerImage:
-    """The 4-norm of each map; smooth at 0."""
-    return (maps.pow(4).mean((1, 2)) + 1e-20).pow(0.25)
+    """The 4-norm of each map; 0 and smooth at 0."""
+    return (maps.pow(4).mean((1, 2)) + 1e-20).pow(0.25) - 1e-5

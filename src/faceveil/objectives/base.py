@@ -69,20 +69,6 @@ class Sum(Objective):
 
 
 @dataclass(frozen=True)
-class Largest(Objective):
-    """The largest of several losses: what is left to do where all must be low."""
-
-    terms: tuple[Objective, ...]
-
-    def __call__(self, images: Images, generator: Generator | None = None) -> PerImage:
-        losses = [term(images, generator) for term in self.terms]
-        return stack(losses).amax(0)
-
-    def __getitem__(self, chosen: Tensor) -> Objective:
-        return Largest(tuple(term[chosen] for term in self.terms))
-
-
-@dataclass(frozen=True)
 class Drawn(Objective):
     """One of several losses, drawn each time, the same for all images; their mean where nothing is drawn."""
 

@@ -37,10 +37,10 @@ class Learning:
     """How a cloud of `width` channels is trained within `epsilon` levels; the paper's numbers (4.1) where it has any.
 
     The first `transfers` epochs are Eq. 4 (5 with several servers), then come `epochs` of Eq. 9 (10), with u and E
-    where `enhanced`; without any the cloud is T as Eq. 4 leaves it. `attack`, in `steps` steps, finds the
-    probe's gradients. The cloud is given one of so many `values` for each number of a gradient (see `Grid`; 0: the
-    number itself). Gradients lead away from the enrolled photo or, with `own`, from near the photo itself (Eq. 13), as
-    where none is known. u is found in `ascents` steps. `rate` is Adam's learning rate.
+    where `enhanced`; without any, and not `enhanced`, the cloud is T as Eq. 4 leaves it. `attack`, in `steps` steps,
+    finds the probe's gradients. The cloud is given one of so many `values` for each number of a gradient (see `Grid`;
+    0: the number itself). Gradients lead away from the enrolled photo or, with `own`, from near the photo itself (Eq.
+    13), as where none is known. u is found in `ascents` steps. `rate` is Adam's learning rate.
     """
 
     width: int = 64

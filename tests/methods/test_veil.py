@@ -1,0 +1,52 @@
+"""What a veil keeps, on toys: how plainly it is seen."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from attacks.toys import recognizer
+from faceveil.errors import SettingError
+from faceveil.faces.region import GRID, Region
+from faceveil.methods.veil import COARSENESS, SMALL, STRENGTHS, Veil
+from faceveil.metrics.visibility import Visibility, error
+from photos import scene
+
+FACE = torch.tensor([[[80.0, 90.0], [140.0, 92.0], [110.0, 130.0], [85.0, 165.0], [135.0, 165.0]]])
+
+
+def region(scale: float) -> Region:
+    """A face of that size in a smooth picture."""
+    side = int(240 * scale) + 200
+    return Region.around(FACE * scale + 60, scene(side, side))
+
+
+def error_of(clear: torch.Tensor, cloaked: torch.Tensor, part: float = 1.0) -> float:
+    """The error of the images' middle, cut out and enlarged."""
+    edge = round(GRID * (1 - part) / 2)
+    both = [each[..., edge : GRID - edge, edge : GRID - edge] for each in (clear, cloaked)]
+    clear, cloaked = (F.interpolate(each, (GRID, GRID), mode="bilinear") for each in both)
+    return float(Visibility(clear)(cloaked))
+
+
+@pytest.mark.parametrize("strength", STRENGTHS)
+def test_is_seen_no_more_plainly_than_its_strength_says(strength):
+    face, quality = region(1.0), STRENGTHS[strength]
+    cloaked = Veil((recognizer(0),), quality, steps=8)([face])
+    most = error(quality) * (face.extent / GRID) ** COARSENESS
+    assert face.extent > GRID
+    assert 0.6 * most < error_of(face.images, cloaked) <= 1.001 * most
+
+
+def test_a_small_face_is_looked_at_as_if_it_were_larger():
+    face = region(0.25)
+    part = face.extent / SMALL
+    assert part < 0.6
+    cloaked = Veil((recognizer(0),), steps=8)([face])
+    most = error(STRENGTHS["balanced"])
+    assert 0.7 * most < error_of(face.images, cloaked, part) < 1.1 * most
+    assert error_of(face.images, cloaked) < 0.7 * most
+
+
+def test_a_quality_of_no_change_is_refused():
+    with pytest.raises(SettingError, match="no change at all"):
+        Veil((recognizer(0),), quality=100.0)
