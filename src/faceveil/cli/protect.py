@@ -25,7 +25,7 @@ METHODS = """veil, or a published method: cilloni, bim, illc, tip-im, fawkes, lo
 gap or rhp."""
 
 
-SMALL, LARGE = 125, 250  # pixels: about the largest face whose cloak is not enlarged, and where one is much weaker
+SMALL, LARGE = 125, 250  # pixels: about the largest face whose cloak is not enlarged, and where one shows
 
 
 class Strength(StrEnum):
@@ -286,12 +286,12 @@ def _show(outcome: "Outcome", pictured: Path | None, advice: str) -> None:
 
 
 def _sized(outcome: "Outcome") -> Iterator[str]:
-    """What to do about a face so large that its cloak is enlarged, and so has to be weaker."""
+    """What to do about a face so large that its cloak is enlarged, and so shows."""
     width = round(max(right - left for left, _, right, _ in (each.face.box for each in outcome.faces)))
     if width >= LARGE and outcome.clear:
         longest = round(max(outcome.clear.size) * SMALL / width)
-        better = f"a smaller copy is protected better: --longest {longest} --force"
-        yield f"a face {width} pixels wide is hard to protect; {better}"
+        better = f"on a smaller copy it shows far less: --longest {longest} --force"
+        yield f"on a face {width} pixels wide a cloak shows; {better}"
 
 
 def _by(outcome: "Outcome") -> str:
