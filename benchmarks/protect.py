@@ -65,8 +65,13 @@ def where(photo: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
-    data = parser.parse_args().data
+    parser.add_argument("data", type=Path, nargs="?", help="not needed with --photo")
+    parser.add_argument("--photo", type=Path, help="only say where the time goes for this one")
+    arguments = parser.parse_args()
+    if arguments.photo:
+        where(arguments.photo)
+        return
+    data = arguments.data or parser.error("give the folder of the data, or --photo")
     portraits = sorted((data / "london").glob("*/neutral_*.jpg"))[:4]
     with tempfile.TemporaryDirectory() as folder:
         photos = []
