@@ -30,7 +30,7 @@ from faceveil.faces.region import GRID
 from faceveil.methods import build
 from faceveil.methods.identities import bent, virtual
 from faceveil.methods.scene import Scene
-from faceveil.methods.veil import AWAY, COARSENESS, Veil
+from faceveil.methods.veil import AWAY, COARSENESS, SMALL, Veil
 from faceveil.metrics.masking import STABILITY, masking
 from faceveil.metrics.visibility import Visibility, error
 from faceveil.objectives.base import Drawn, Objective
@@ -126,7 +126,8 @@ class Variant(Veil):
         if not (self.even or self.dissimilarity):
             most = error(self.quality) * (scene.extents / GRID).clamp(min=1) ** COARSENESS
             share = scene.share * masking(images) ** self.masked
-            return Unseen(Visibility(images), most, self.epsilon, share), self.stride / 255
+            visibility = Visibility(images, (scene.extents / SMALL).clamp(max=1))
+            return Unseen(visibility, most, self.epsilon, share), self.stride / 255
         levels = self.even * scene.share
         if not self.even:
             levels = allowance(images, scene.share, self.dissimilarity, min(self.epsilon, 16.0), self.root)
