@@ -38,7 +38,7 @@ class Visibility:
     """
 
     def __init__(self, clear: Images, part: PerImage | None = None) -> None:
-        self._part = torch.ones_like(clear[:, 0, 0, 0]) if part is None else part
+        self._part = part if part is not None and bool((part < 1).any()) else None
         with torch.no_grad():
             levels = _levels(_middle(clear, self._part))
             self._clear = [(planes, *_means(planes, planes.square())) for planes in levels]
@@ -58,7 +58,7 @@ class Visibility:
 
     def __getitem__(self, chosen: Tensor) -> "Visibility":
         some = Visibility.__new__(Visibility)
-        some._part = self._part[chosen]
+        some._part = None if self._part is None else self._part[chosen]
         some._clear = [tuple(maps[chosen] for maps in level) for level in self._clear]
         return some
 
@@ -79,9 +79,9 @@ def error(wanted: float) -> float:
     return low
 
 
-def _middle(images: Images, part: PerImage) -> Images:
+def _middle(images: Images, part: PerImage | None) -> Images:
     """That part of each image, enlarged to the whole; an image itself where it is all of it."""
-    if bool((part >= 1).all()):
+    if part is None:
         return images
     matrices = part[:, None, None] * torch.eye(2, 3).to(part)
     places = F.affine_grid(matrices, list(images.shape), align_corners=False)
