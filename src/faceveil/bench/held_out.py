@@ -325,6 +325,7 @@ def _figures(cells: Sequence[Cell]) -> dict[str, Figure]:
             for judge in _strangers(cell):
                 clear, shares.setdefault(_group(cell, judge), {})[judge], *_ = _row(cell, judge)
                 shares["clear photos"][judge] = clear
+        judges = [judge for judge in judges if judge in shares["clear photos"]]
         bars = {name: [found.get(judge, np.nan) for judge in judges] for name, found in shares.items()}
         caption = f"Pairs not matched after JPEG 75, in percent, by who judges and whom cloaks were made against; {how}"
         places = [judge.replace("-", "-\n") for judge in judges]
