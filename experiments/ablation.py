@@ -62,12 +62,14 @@ class Variant(Veil):
     dissimilarity: float = 0.0  # such steps inside levels by the local variance that cost so much structure
     root: float = 0.25  # those levels follow the variance by this power
     masked: float = 1.0  # steps follow the masking by this power
+    signs: bool = False  # steps by the gradient's sign
     colors: bool = False  # each channel moves on its own
     smoothing: int = 0  # the width of a Gaussian over the gradient
     suffering: bool = True  # JPEG, halving and rounding in the loop
     views: str = "plain"  # a step's gradient is the mean of those through each
     neighbors: int = 0  # of variance tuning
     drawn: bool = False  # one surrogate for each step
+    hardest: bool = False  # the surrogate that is left least, for each face at each step
     inner: float = 0.0  # the weight of the change of an inner layer
     dropout: float = 0.0  # after the surrogates' convolutions (ghost networks)
     perturbed: float = 0.0  # noise on the surrogates' weights at each step, as a share of each
@@ -77,6 +79,7 @@ class Variant(Veil):
     start: str = ""  # a trained method, from whose cloak the walk starts
     warped: float = 0.0  # pixels by which the face is bent first, in the way that leads farthest
     done: float = 0.0  # thresholds beyond which a face is left alone, looked at every five steps; 0 for never
+    faded: float = 0.0  # thresholds: of the change, the smallest part that all surrogates see so far; 0 for all of it
 
     def cloak(self, scene: Scene) -> Images:
         sources, inner = self._clear(scene)
@@ -95,7 +98,7 @@ class Variant(Veil):
             return lead(i, guide) + self.inner * Change(guide, inner[i]) if self.inner else lead(i, guide)
 
         suffered = OneOf((JPEG(60, 95), Halving(), Rounding(), Rounding()) if self.suffering else (Rounding(),))
-        aim = Drawn(each(scene, objective)) if self.drawn else scene.mean(objective)
+        aim = self._together(scene, objective)
         images = self._warp(scene, aim.through(suffered)) if self.warped else scene.images
         budget, step = self._budget(scene, images)
         if self.start:
@@ -119,7 +122,14 @@ class Variant(Veil):
             tries = [budget.hold(each, images) for each in tries]
         with torch.no_grad():
             best = torch.stack([aim(each) for each in tries]).argmin(0)
-        return torch.stack(tries)[best, torch.arange(len(best))]
+            cloaked = torch.stack(tries)[best, torch.arange(len(best))]
+            return fade(cloaked, scene.images, lambda images: away(images) <= -self.faded) if self.faded else cloaked
+
+    def _together(self, scene, objective):
+        """One objective of the surrogates'."""
+        if not (self.drawn or self.hardest):
+            return scene.mean(objective)
+        return (Drawn if self.drawn else Largest)(each(scene, objective))
 
     def _budget(self, scene, images):
         """What may change, and a step's size."""
@@ -127,7 +137,8 @@ class Variant(Veil):
             most = error(self.quality) * (scene.extents / GRID).clamp(min=1) ** COARSENESS
             share = scene.share * masking(images) ** self.masked
             visibility = Visibility(images, (scene.extents / SMALL).clamp(max=1))
-            return Unseen(visibility, most, self.epsilon, share), self.stride / 255
+            kind = Signed if self.signs else Unseen
+            return kind(visibility, most, self.epsilon, share), self.stride / 255
         levels = self.even * scene.share
         if not self.even:
             levels = allowance(images, scene.share, self.dissimilarity, min(self.epsilon, 16.0), self.root)
@@ -210,6 +221,24 @@ def allowance(images, share, dissimilarity, largest, root):
     return (low * shape).clamp(max=largest)
 
 
+def fade(cloaked, images, enough):
+    """The smallest part of each change, to a hundredth, that is enough; all of it where even that is not."""
+    low, high = images.new_zeros(len(images), 1, 1, 1), images.new_ones(len(images), 1, 1, 1)
+    for _ in range(7):
+        part = (low + high) / 2
+        fits = enough(images + part * (cloaked - images))[:, None, None, None]
+        low, high = torch.where(fits, low, part), torch.where(fits, part, high)
+    return images + high * (cloaked - images)
+
+
+@dataclass(frozen=True)
+class Signed(Unseen):
+    """Steps by the gradient's sign, as long where a pixel may change much."""
+
+    def step(self, gradient, size):
+        return -size * self.share * gradient.sign()
+
+
 @dataclass(frozen=True)
 class Started(Unseen):
     """The budget of a walk that starts with a given change."""
@@ -272,7 +301,9 @@ VARIANTS = {
     "half the steps": {"steps": 12},
     "steps half as long": {"stride": 0.5},
     "momentum 0.5": {"decay": 0.5},
+    "steps by the gradient's sign": {"signs": True},
     "steps by the root of the masking": {"masked": 0.5},
+    "the same, at most 24 levels, quality 20": {"masked": 0.5, "epsilon": 24.0, "quality": 20.0},
     "the same steps on all of the face": {"masked": 0.0},
     "steps by the sign, levels by the variance (the veil before)": {"dissimilarity": 0.13, "decay": 0.5},
     "only away from the person": {"toward": "nobody"},
@@ -308,6 +339,7 @@ VARIANTS = {
     "of three tints": {"views": "tints"},
     "variance tuning, three neighbors": {"neighbors": 3},
     "one surrogate for each step": {"drawn": True},
+    "the surrogate that is left least": {"hardest": True},
     "an inner layer's change, too": {"inner": 0.5},
     "half the gradient through residual branches (SGM)": {"skipping": 0.5},
     "rectifiers smoothed in the gradient": {"smooth": True},
@@ -317,8 +349,11 @@ VARIANTS = {
     "noise of 0.1 on the surrogates' weights": {"perturbed": 0.1},
     "left alone beyond 1.1 thresholds": {"done": 1.1},
     "left alone beyond 1.5 thresholds": {"done": 1.5},
+    "faded to 1.1 thresholds": {"faded": 1.1},
+    "faded to 1.3 thresholds": {"faded": 1.3},
     "the face bent by up to 3 pixels, nothing else": {"warped": 3.0, "even": 1e-3},
     "the face bent by up to 1 pixel, and quality 50": {"warped": 1.0, "quality": 50.0},
+    "quality 40": {"quality": 40.0},
     "quality 50 (light)": {"quality": 50.0},
     "quality 10 (strong)": {"quality": 10.0},
     "at most 48 levels": {"epsilon": 48.0},

@@ -56,6 +56,7 @@ def measure(material, settings):
     added = {"g": gradient, "g^": noise(stages.transferred(), gradient)}
     for enhanced, stage in ((False, PLAIN), (True, "s")):
         added[stage] = noise(stages.cloud(enhanced)[0], gradient)
+    added["accessible"] = stages.gradient(stages.servers, rows, enrolled)
     server = material.judges[-1]
     clear = material.clear_to(server)
 
@@ -77,7 +78,7 @@ def row(data, attack, matched):
         f"{data}, {attack}, {len(matched['clear'])} pairs:",
         *(f"{stage} {share:.1f}," for stage, share in shares.items()),
     ]
-    for before, after in (("g", "g^"), ("g^", "s"), (PLAIN, "s")):
+    for before, after in (("g", "g^"), ("g^", "s"), (PLAIN, "s"), ("s", "accessible")):
         won, lost = ((matched[one] & ~matched[other]).sum() for one, other in ((before, after), (after, before)))
         chance = binomtest(int(won), int(won + lost)).pvalue if won + lost else 1.0
         told.append(f"{before} -> {after} +{won} -{lost} (p = {chance:.2g});")
