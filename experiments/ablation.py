@@ -31,7 +31,7 @@ from faceveil.methods import build
 from faceveil.methods.identities import bent, virtual
 from faceveil.methods.scene import Scene
 from faceveil.methods.veil import AWAY, COARSENESS, SMALL, Veil
-from faceveil.metrics.masking import STABILITY, masking
+from faceveil.metrics.masking import STABILITY, detail_masking, masking
 from faceveil.metrics.visibility import Visibility, error
 from faceveil.objectives.base import Drawn, Objective
 from faceveil.objectives.diversity import Blocks, Dimming, Spectrum, Tinting
@@ -62,6 +62,7 @@ class Variant(Veil):
     dissimilarity: float = 0.0  # such steps inside levels by the local variance that cost so much structure
     root: float = 0.25  # those levels follow the variance by this power
     masked: float = 1.0  # steps follow the masking by this power
+    detailed: bool = True  # those of detail follow that of detail
     signs: bool = False  # steps by the gradient's sign
     colors: bool = False  # each channel moves on its own
     smoothing: int = 0  # the width of a Gaussian over the gradient
@@ -136,9 +137,10 @@ class Variant(Veil):
         if not (self.even or self.dissimilarity):
             most = error(self.quality) * (scene.extents / GRID).clamp(min=1) ** COARSENESS
             share = scene.share * masking(images) ** self.masked
+            fine = scene.share * detail_masking(images) ** self.masked if self.detailed else share
             visibility = Visibility(images, (scene.extents / SMALL).clamp(max=1))
             kind = Signed if self.signs else Unseen
-            return kind(visibility, most, self.epsilon, share), self.stride / 255
+            return kind(visibility, most, self.epsilon, share, fine), self.stride / 255
         levels = self.even * scene.share
         if not self.even:
             levels = allowance(images, scene.share, self.dissimilarity, min(self.epsilon, 16.0), self.root)
@@ -300,12 +302,14 @@ VARIANTS = {
     "twice the steps": {"steps": 50},
     "half the steps": {"steps": 12},
     "steps half as long": {"stride": 0.5},
-    "momentum 0.5": {"decay": 0.5},
+    "momentum 0.7": {"decay": 0.7},
+    "detail masked as all is": {"detailed": False},
+    "the same, momentum 0.7": {"detailed": False, "decay": 0.7},
     "steps by the gradient's sign": {"signs": True},
     "steps by the root of the masking": {"masked": 0.5},
     "the same, at most 24 levels, quality 20": {"masked": 0.5, "epsilon": 24.0, "quality": 20.0},
     "the same steps on all of the face": {"masked": 0.0},
-    "steps by the sign, levels by the variance (the veil before)": {"dissimilarity": 0.13, "decay": 0.5},
+    "steps by the sign, levels by the variance (the veil before)": {"dissimilarity": 0.13},
     "only away from the person": {"toward": "nobody"},
     "toward random embeddings": {"toward": "random"},
     "the mirror bent by 0.1 at 5 x 5 places, evenly lit, away 1": {"mirror": (0.1, 0.0, 5), "away": 1.0},

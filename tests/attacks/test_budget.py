@@ -104,7 +104,7 @@ def test_says_what_an_epsilon_counts(kind, levels):
 def unseen(images: torch.Tensor, most: float, levels: float = 40.0) -> Unseen:
     share = torch.ones_like(images[:, :1])
     share[..., :6] = 0
-    return Unseen(Visibility(images), torch.full((len(images),), most), levels, share)
+    return Unseen(Visibility(images), torch.full((len(images),), most), levels, share, share / 2)
 
 
 def test_what_is_seen_too_plainly_comes_back_along_the_error_and_what_is_not_stays():
@@ -117,6 +117,15 @@ def test_what_is_seen_too_plainly_comes_back_along_the_error_and_what_is_not_sta
     assert (budget.visibility(changed) < 2.2).all()
     near = (images + change_of_brightness(2, 0.002)).clamp(0, 1)
     assert torch.equal(budget.project(near, images), near)
+
+
+def test_steps_of_detail_are_told_in_their_own_units():
+    images = pictures(2, size=48)
+    checks = (torch.arange(48)[:, None] + torch.arange(48)).remainder(2)[None, None] - 0.5
+    whole, budget = torch.ones(2, 1, 48, 48), unseen(images, 2.0)
+    step = budget.step(whole + checks, 1.0)[..., 12:-12, 12:-12]
+    smooth = step.mean((2, 3), keepdim=True)
+    assert torch.allclose(step, smooth * (1 + checks[..., 12:-12, 12:-12] / 4), atol=1e-5)  # the square of a half
 
 
 def test_no_channel_moves_beyond_the_levels_and_no_hue_changes():

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from faceveil.metrics.masking import STABILITY, masking
+from faceveil.metrics.masking import STABILITY, detail, detail_masking, masking
 
 
 def test_nothing_is_masked_on_flat_ground():
@@ -21,3 +21,20 @@ def test_busy_places_may_change_more_than_smooth_ones():
     images[..., 20:] += 0.2 * (torch.arange(40)[:, None] + torch.arange(20)).remainder(2)
     found = masking(images)[0, 0]
     assert found[20, 35] > 3 * found[20, 5]
+
+
+def test_detail_is_what_binomial_weights_take_away():
+    ticks = torch.arange(40, dtype=torch.float64)
+    wave = torch.cos(0.8 * ticks).expand(1, 1, 40, 40)
+    passed = (1 + torch.cos(torch.tensor(0.8))) / 2  # the response of weights of 1/4, 1/2, 1/4
+    assert torch.allclose(detail(wave)[..., 1:-1], ((1 - passed) * wave)[..., 1:-1], atol=1e-6)
+
+
+def test_a_blurred_edge_masks_no_detail_and_a_sharp_pattern_does():
+    blurred = torch.sigmoid((torch.arange(40) - 20) / 3).expand(1, 3, 40, 40)
+    assert masking(blurred).max() > 5
+    assert detail_masking(blurred).max() < 1.2
+    checks = 0.5 + 0.2 * (torch.arange(40)[:, None] + torch.arange(40)).remainder(2).expand(1, 3, 40, 40)
+    inside = slice(8, -8)
+    found, expected = (mask(checks)[..., inside, inside] for mask in (detail_masking, masking))
+    assert torch.allclose(found, expected, rtol=0.02)

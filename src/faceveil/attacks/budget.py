@@ -7,6 +7,7 @@ import torch
 from torch import Generator, Tensor
 
 from faceveil.errors import SettingError
+from faceveil.metrics.masking import detail
 from faceveil.metrics.visibility import Visibility
 from faceveil.types import Directions, Images
 
@@ -131,14 +132,15 @@ class Unseen(Budget):
     """Changes of brightness that are seen no more plainly than errors of `most` [n]; no channel moves beyond `levels`.
 
     `visibility` is that of the clear images. For equal gradients pixels move by the square of `share` [n, 1, h, w],
-    nothing where it is 0: gradient descent on changes that are told in units of `share`. A step's root mean square is
-    its size times that of `share`.
+    nothing where it is 0: gradient descent on changes that are told in units of `share`; their detail is told in units
+    of `fine`. A step's root mean square is its size times that of `share`.
     """
 
     visibility: Visibility
     most: Tensor
     levels: float
     share: Tensor
+    fine: Tensor
 
     def __post_init__(self) -> None:
         _check(self.levels)
@@ -149,18 +151,22 @@ class Unseen(Budget):
         inside = ball.project(cloaked.detach(), images).requires_grad_()
         error = self.visibility(inside)
         gradient = torch.autograd.grad(error.sum(), inside)[0].sum(1, keepdim=True)
-        way = self.share.square() * gradient
+        way = self._way(gradient)
         excess = (error.detach() - self.most).clamp(min=0)
         back = excess / (gradient * way).sum((1, 2, 3)).clamp(min=1e-20)
         return ball.project(inside.detach() - back[:, None, None, None] * way, images)
 
     def step(self, gradient: Directions, size: float) -> Directions:
-        shared = self.share.square() * gradient
-        return -size * _size(self.share) / _size(shared) * shared
+        way = self._way(gradient)
+        return -size * _size(self.share) / _size(way) * way
+
+    def _way(self, gradient: Directions) -> Directions:
+        whole, fine = self.share * gradient, self.fine * gradient
+        return self.share * (whole - detail(whole)) + self.fine * detail(fine)
 
     def start(self, images: Images, generator: Generator) -> Images:
         noise = 2 * torch.rand(images.shape[2:], generator=generator).to(images.device) - 1
-        return Linf(self.levels).project(images + self.share * noise / 255, images)
+        return Linf(self.levels).project(images + self.fine * noise / 255, images)
 
     def hold(self, cloaked: Images, images: Images) -> Images:
         """The largest part of each change, to a hundredth, that is seen no more than `most`."""

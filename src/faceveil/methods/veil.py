@@ -1,11 +1,11 @@
 """veil, our default: away from the person, with everything that a shared file suffers inside the loop.
 
-Gradient steps with momentum inside a budget of what is seen: longer where a face is busy than on smooth skin, nothing
-around the face, and after each a step back to where the whole change is seen no more plainly than `quality` says (see
-`Unseen` and `Visibility`). A cloak leads away from the person and toward somebody else, in another direction for each
-photo (see `bent`), and with an album also from the person's other cloaks, so that these do not match each other. It
-changes brightness only: colors show more than they protect. Each step sees the face through a random alignment, as
-detectors differ, and as the 8-bit file, as a JPEG of it, or at half its size.
+Gradient steps with momentum inside a budget of what is seen: longer where a face is busy than on smooth skin, of detail
+only where there is detail, nothing around the face, and after each a step back to where the whole change is seen no
+more plainly than `quality` says (see `Unseen` and `Visibility`). A cloak leads away from the person and toward somebody
+else, in another direction for each photo (see `bent`), and with an album also from the person's other cloaks, so that
+these do not match each other. It changes brightness only: colors show more than they protect. Each step sees the face
+through a random alignment, as detectors differ, and as the 8-bit file, as a JPEG of it, or at half its size.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from faceveil.faces.region import GRID
 from faceveil.methods.base import Method
 from faceveil.methods.identities import bent
 from faceveil.methods.scene import Scene
-from faceveil.metrics.masking import masking
+from faceveil.metrics.masking import detail_masking, masking
 from faceveil.metrics.visibility import Visibility, error
 from faceveil.objectives.base import Objective
 from faceveil.objectives.feature import RelativeIdentification
@@ -56,7 +56,7 @@ class Veil(Method):
     epsilon: float = 32.0
     steps: int = 25
     stride: float = 1.0
-    decay: float = 0.7
+    decay: float = 0.5
     jitter: tuple[float, float, float] = (0.06, 0.06, 0.04)
     weights: tuple[float, ...] = ()
     batch: int = 16
@@ -83,7 +83,8 @@ class Veil(Method):
         extents = torch.full_like(share[:, 0, 0, 0], GRID) if scene.extents is None else scene.extents
         most = error(self.quality) * (extents / GRID).clamp(min=1) ** COARSENESS
         visibility = Visibility(scene.images, (extents / SMALL).clamp(max=1))
-        budget = Unseen(visibility, most, self.epsilon, share * masking(scene.images))
+        masked = (share * mask(scene.images) for mask in (masking, detail_masking))
+        budget = Unseen(visibility, most, self.epsilon, *masked)
         walk = (Colorless(), Momentum(self.decay))
         attack = GradientAttack(budget, self.steps, self.stride / 255, walk, random_start=True, seed=self.seed)
         return budget.hold(attack(scene.images, objective), scene.images)

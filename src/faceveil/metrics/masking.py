@@ -19,13 +19,27 @@ def masking(images: Images) -> Map:
     What a small change of mean square q costs of SSIM is q / (2 v + C2), with the variance v of the window's brightness
     (Wang et al., 2004, Eq. 13). This is the root of (2 v + C2) / C2, its mean around each pixel.
     """
-    return _mean(2 * _variance(images) / STABILITY + 1).sqrt()
+    brightness = _brightness(images)
+    return _root((_mean(brightness.square()) - _mean(brightness).square()).clamp(min=0))
 
 
-def _variance(images: Images) -> Map:
-    """The variance of brightness in the window around each pixel, in squared 8-bit levels."""
-    brightness = 255 * (images * images.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
-    return (_mean(brightness.square()) - _mean(brightness).square()).clamp(min=0)
+def detail_masking(images: Images) -> Map:
+    """The same for changes of detail, which detail alone masks: little in a blurred picture."""
+    return _root(_mean(detail(_brightness(images)).square()))
+
+
+def detail(maps: Map) -> Map:
+    """What is lost under weights of 1, 2, 1 each way: what is finer than some two pixels."""
+    return maps - F.avg_pool2d(F.avg_pool2d(F.pad(maps, (1,) * 4, mode="reflect"), 2, 1), 2, 1)
+
+
+def _brightness(images: Images) -> Map:
+    """In 8-bit levels."""
+    return 255 * (images * images.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
+
+
+def _root(variance: Map) -> Map:
+    return _mean(2 * variance / STABILITY + 1).sqrt()
 
 
 def _mean(maps: Map) -> Map:

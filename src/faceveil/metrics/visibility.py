@@ -98,7 +98,7 @@ def _levels(images: Images) -> list[Planes]:
         if min(light.shape[2:]) < SMALLEST:
             break
         mixed = images.new_tensor(CONES)[: 1 + len(weights)].expand(len(images), -1, 3)  # the third is for blueness
-        cones = torch.bmm(mixed, light.flatten(2)).unflatten(2, light.shape[2:])
+        cones = torch.bmm(mixed, light.flatten(2)).view(len(light), -1, *light.shape[2:])
         felt = _power(cones + BIAS, 1 / 3) - BIAS ** (1 / 3)
         brightness = felt[:, :2].mean(1, keepdim=True)
         found.append(torch.cat([brightness, felt[:, 2:] - brightness], 1))
