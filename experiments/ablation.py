@@ -318,6 +318,8 @@ VARIANTS = {
     "the mirror bent by 0.1 at 3 x 3 places": {"mirror": (0.1, 0.2, 3)},
     "the mirror bent at 3 x 3 places, lit by 0.4, away 2": {"mirror": (0.07, 0.4, 3), "away": 2.0},
     "away 1": {"away": 1.0},
+    "away 3": {"away": 3.0},
+    "away 3, quality 40": {"away": 3.0, "quality": 40.0},
     "only away, 8 levels on all of the face": {"toward": "nobody", "even": 8.0},
     "only away, 12 levels on all of the face": {"toward": "nobody", "even": 12.0},
     "only away, 0.05": {"toward": "nobody", "dissimilarity": 0.05},
