@@ -119,6 +119,15 @@ def test_what_is_seen_too_plainly_comes_back_along_the_error_and_what_is_not_sta
     assert torch.equal(budget.project(near, images), near)
 
 
+def test_some_images_can_be_chosen_of_what_is_unseen():
+    images, way = pictures(3, size=48), torch.randn(3, 1, 48, 48, generator=Generator().manual_seed(0))
+    budget, some = unseen(images, 1.0), torch.tensor([False, True, False])
+    changed = (images + budget.step(way, 0.05)).clamp(0, 1)
+    alone = budget[some]
+    assert torch.allclose(alone.step(way[some], 0.05), budget.step(way, 0.05)[some], atol=1e-6)
+    assert torch.allclose(alone.project(changed[some], images[some]), budget.project(changed, images)[some], atol=1e-5)
+
+
 def test_steps_of_detail_are_told_in_their_own_units():
     images = pictures(2, size=48)
     checks = (torch.arange(48)[:, None] + torch.arange(48)).remainder(2)[None, None] - 0.5

@@ -180,7 +180,8 @@ class Unseen(Budget):
         return images + low * (cloaked - images)
 
     def __getitem__(self, chosen: Tensor) -> "Unseen":
-        return replace(self, visibility=self.visibility[chosen], most=self.most[chosen], share=self.share[chosen])
+        maps = {"visibility": self.visibility, "most": self.most, "share": self.share, "fine": self.fine}
+        return replace(self, **{name: some[chosen] for name, some in maps.items()})
 
 
 def _check(levels: float) -> None:
