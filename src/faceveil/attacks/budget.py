@@ -180,8 +180,8 @@ class Unseen(Budget):
         return images + low * (cloaked - images)
 
     def __getitem__(self, chosen: Tensor) -> "Unseen":
-        maps = {"visibility": self.visibility, "most": self.most, "share": self.share, "fine": self.fine}
-        return replace(self, **{name: some[chosen] for name, some in maps.items()})
+        visibility, most = self.visibility[chosen], self.most[chosen]
+        return replace(self, visibility=visibility, most=most, share=self.share[chosen], fine=self.fine[chosen])
 
 
 def _check(levels: float) -> None:
