@@ -30,7 +30,7 @@ from faceveil.faces.region import GRID
 from faceveil.methods import build
 from faceveil.methods.identities import bent, virtual
 from faceveil.methods.scene import Scene
-from faceveil.methods.veil import AWAY, COARSENESS, SMALL, Veil
+from faceveil.methods.veil import COARSENESS, SMALL, Veil
 from faceveil.metrics.masking import STABILITY, detail_masking, masking
 from faceveil.metrics.visibility import Visibility, error
 from faceveil.objectives.base import Drawn, Objective
@@ -57,7 +57,6 @@ class Variant(Veil):
 
     toward: str = "bent"  # or random: an embedding for each photo, or nobody: only away
     mirror: tuple[float, ...] = ()  # how far it bends, how it is lit, at how many places a side; as `bent` has it
-    away: float = AWAY
     even: float = 0.0  # levels, the same for every pixel of the face, and steps by the gradient's sign
     dissimilarity: float = 0.0  # such steps inside levels by the local variance that cost so much structure
     root: float = 0.25  # those levels follow the variance by this power

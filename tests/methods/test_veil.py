@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from attacks.toys import recognizer
 from faceveil.errors import SettingError
 from faceveil.faces.region import GRID, Region
+from faceveil.methods.identities import bent
+from faceveil.methods.scene import Scene
 from faceveil.methods.veil import COARSENESS, SMALL, STRENGTHS, Veil
 from faceveil.metrics.visibility import Visibility, error
 from photos import scene
@@ -45,6 +47,15 @@ def test_a_small_face_is_looked_at_as_if_it_were_larger():
     most = error(STRENGTHS["balanced"])
     assert 0.7 * most < error_of(face.images, cloaked, part) < 1.1 * most
     assert error_of(face.images, cloaked) < 0.7 * most
+
+
+def test_the_less_the_way_from_the_person_counts_the_nearer_a_cloak_comes_to_somebody_else():
+    face, guide = region(0.7), recognizer(0)
+    view = Scene.of([face], (guide,))
+    (nobody,) = bent(view, view.embed(), 0)
+    cloaks = [view.embed(Veil((guide,), away=away, steps=12)([face]))[0] for away in (0.1, 1.5, 10.0)]
+    near, usual, far = (float((each - nobody).norm()) for each in cloaks)
+    assert near < usual < far
 
 
 def test_a_quality_of_no_change_is_refused():

@@ -37,16 +37,16 @@ COARSENESS = 1 / 3
 
 SMALL = 112  # pixels: the aligned image of a smaller face is looked at as if it were as large
 
-AWAY = 1.5  # how much the way from the person counts, beside the way toward somebody else
-
 
 @dataclass(frozen=True)
 class Veil(Method):
     """Cloaks against the surrogates that keep `quality`, `batch` faces at a time.
 
     The quality is SSIMULACRA2 as `Visibility` has it: 100 is no change, 90 none that is seen. No pixel changes by more
-    than `epsilon` 8-bit levels. `stride` is a step's root mean square in levels, where the masking is 1; `decay` is
-    the momentum's, `jitter` the alignment's (see `Alignment`).
+    than `epsilon` 8-bit levels. `away` is how much the way from the person counts beside the way toward somebody else:
+    with more a cloak hides as much at a higher quality, and a person's cloaks that are made apart match each other more
+    (see docs/veil.md). `stride` is a step's root mean square in levels, where the masking is 1; `decay` is the
+    momentum's, `jitter` the alignment's (see `Alignment`).
     """
 
     keeps_apart = True
@@ -54,6 +54,7 @@ class Veil(Method):
     surrogates: tuple[Recognizer, ...]
     quality: float = STRENGTHS["balanced"]
     epsilon: float = 32.0
+    away: float = 1.5
     steps: int = 25
     stride: float = 1.0
     decay: float = 0.5
@@ -75,7 +76,7 @@ class Veil(Method):
 
         def elsewhere(i: int, guide: Recognizer) -> Objective:
             nobody = others[i][:, None]
-            return guide.threshold**-2 * RelativeIdentification(guide, sources[i], nobody, AWAY, company[i])
+            return guide.threshold**-2 * RelativeIdentification(guide, sources[i], nobody, self.away, company[i])
 
         objective = scene.mean(elsewhere).through(
             OneOf((JPEG(60, 95, _windows(share)), Halving(), Rounding(), Rounding()))
