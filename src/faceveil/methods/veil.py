@@ -29,7 +29,7 @@ from faceveil.objectives.views import JPEG, Halving, OneOf, Rounding
 from faceveil.recognizers import Recognizer
 from faceveil.types import Images
 
-STRENGTHS = {"light": 50.0, "balanced": 30.0, "strong": 10.0}  # the SSIMULACRA2 that each keeps, see `Visibility`
+STRENGTHS = {"light": 50.0, "balanced": 40.0, "strong": 10.0}  # the SSIMULACRA2 that each keeps, see `Visibility`
 
 # A cloak that is enlarged with a large face is smoother, and weaker: how plainly it may be seen grows by this power of
 # its size (see docs/veil.md).
@@ -54,7 +54,7 @@ class Veil(Method):
     surrogates: tuple[Recognizer, ...]
     quality: float = STRENGTHS["balanced"]
     epsilon: float = 32.0
-    away: float = 1.5
+    away: float = 3.0
     steps: int = 25
     stride: float = 1.0
     decay: float = 0.5
