@@ -317,8 +317,7 @@ VARIANTS = {
     "the mirror bent by 0.1 at 3 x 3 places": {"mirror": (0.1, 0.2, 3)},
     "the mirror bent at 3 x 3 places, lit by 0.4, away 2": {"mirror": (0.07, 0.4, 3), "away": 2.0},
     "away 1": {"away": 1.0},
-    "away 3": {"away": 3.0},
-    "away 3, quality 40": {"away": 3.0, "quality": 40.0},
+    "away 1.5": {"away": 1.5},
     "only away, 8 levels on all of the face": {"toward": "nobody", "even": 8.0},
     "only away, 12 levels on all of the face": {"toward": "nobody", "even": 12.0},
     "only away, 0.05": {"toward": "nobody", "dissimilarity": 0.05},
@@ -358,7 +357,8 @@ VARIANTS = {
     "faded to 1.3 thresholds": {"faded": 1.3},
     "the face bent by up to 3 pixels, nothing else": {"warped": 3.0, "even": 1e-3},
     "the face bent by up to 1 pixel, and quality 50": {"warped": 1.0, "quality": 50.0},
-    "quality 40": {"quality": 40.0},
+    "quality 30": {"quality": 30.0},
+    "quality 40 (balanced)": {"quality": 40.0},
     "quality 50 (light)": {"quality": 50.0},
     "quality 10 (strong)": {"quality": 10.0},
     "at most 48 levels": {"epsilon": 48.0},
@@ -373,17 +373,19 @@ def main() -> None:
     parser.add_argument("--people", type=int, default=16)
     parser.add_argument("--only", nargs="+", default=list(VARIANTS))
     parser.add_argument("--against", default=besides(*ZOO["mobilefacenet"]), help="dlib, dlib+facenet ...")
+    parser.add_argument("--set", nargs="+", default=[], metavar="NAME=NUMBER", help="for all versions: away=1.5 ...")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    own = {name: float(number) for name, number in (word.split("=") for word in arguments.set)}
     held_out.method = lambda surrogates, settings, seed: Variant(
-        surrogates, seed=seed, **VARIANTS[str(settings["method"])]
+        surrogates, seed=seed, **own | VARIANTS[str(settings["method"])]
     )
     surrogates = tuple(recognizers.load(name) for name in arguments.against.split("+"))
     judges = [recognizers.load(name) for name in ALL if name in ZOO["mobilefacenet"]]
     people = People(arguments.people, 2, 3)
     print("| version | pairs | two cloaked ones | SSIMULACRA2 | SSIM | s a face |\n|---|---|---|---|---|---|")
     for name in arguments.only:
-        plan = bench.Plan(people, at(arguments.people, {"method": name}))
+        plan = bench.Plan(people, at(arguments.people, {"method": name, **own}))
         data = {arguments.data.name: datasets.open(arguments.data)}
         experiment = replace(HELD_OUT, name="ablation", full=plan)
         (cell,) = bench.run(experiment, data, [surrogates], arguments.out, judges=judges).cells

@@ -20,7 +20,7 @@ from faceveil.bench.held_out import ALL, FALSE_MATCHES, ZOO, besides
 from faceveil.bench.material import People
 from faceveil.faces.detect import Detector
 from faceveil.methods.album import Album
-from faceveil.methods.veil import STRENGTHS, Veil
+from faceveil.methods.veil import Veil
 from faceveil.proof import embed
 
 GROUPS = (*(besides(*members) for members in ZOO.values()), "dlib")
@@ -32,7 +32,8 @@ def main() -> None:
     parser.add_argument("--people", type=int, default=50)
     parser.add_argument("--photos", type=int, default=2, help="of each")
     parser.add_argument("--against", nargs="+", default=GROUPS, help='"dlib", "dlib+facenet" ...')
-    parser.add_argument("--strength", choices=STRENGTHS, default="balanced")
+    parser.add_argument("--quality", type=float, default=Veil.quality)
+    parser.add_argument("--away", type=float, default=Veil.away)
     parser.add_argument("--runs", nargs="+", choices=("apart", "together"), default=("apart", "together"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -44,7 +45,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|")
     for group in arguments.against:
         surrogates = tuple(map(recognizers.load, group.split("+")))
-        veil = Veil(surrogates, STRENGTHS[arguments.strength])
+        veil = Veil(surrogates, arguments.quality, away=arguments.away)
         for run in arguments.runs:
             start = time.perf_counter()
             seen = held_out.share(samples, detector, veil, Album() if run == "together" else None)
