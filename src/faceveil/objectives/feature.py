@@ -86,7 +86,7 @@ class RelativeIdentification(Objective):
     """The squared distance to the nearest target less that to the source (TIP-IM: Yang et al., 2021, Eq. 2).
 
     `targets` are [n, k, d]. With several for an image it is their least loss. The distance to the source counts `away`
-    times as much; in the paper, as much. With `company`, the distance to its nearest is taken off, too (ours).
+    times as much; in the paper, as much. With `company`, so does the distance to its nearest (ours).
     """
 
     recognizer: Recognizer
@@ -98,8 +98,10 @@ class RelativeIdentification(Objective):
     def __call__(self, images: Images, generator: Generator | None = None) -> PerImage:
         embeddings = self.recognizer(images)
         nearest: Tensor = (embeddings[:, None] - self.targets).square().sum(2).amin(1)
-        loss = nearest - self.away * squared(embeddings, self.sources)
-        return loss if self.company is None else loss - self.company(embeddings)
+        away = squared(embeddings, self.sources)
+        if self.company is not None:
+            away = away + self.company(embeddings)
+        return nearest - self.away * away
 
     def __getitem__(self, chosen: Tensor) -> "RelativeIdentification":
         company = self.company and self.company[chosen]
