@@ -30,7 +30,11 @@ def detail_masking(images: Images) -> Map:
 
 def detail(maps: Map) -> Map:
     """What is lost under weights of 1, 2, 1 each way: what is finer than some two pixels."""
-    return maps - F.avg_pool2d(F.avg_pool2d(F.pad(maps, (1,) * 4, mode="reflect"), 2, 1), 2, 1)
+    sums = F.pad(maps, (1,) * 4, mode="reflect")
+    for _ in range(2):  # sums of two neighbors, twice each way: several times as fast as pooling
+        sums = sums[..., 1:, :] + sums[..., :-1, :]
+        sums = sums[..., 1:] + sums[..., :-1]
+    return maps - sums / 16
 
 
 def _brightness(images: Images) -> Map:
