@@ -34,6 +34,7 @@ def main() -> None:
     parser.add_argument("--against", nargs="+", default=GROUPS, help='"dlib", "dlib+facenet" ...')
     parser.add_argument("--quality", type=float, default=Veil.quality)
     parser.add_argument("--away", type=float, default=Veil.away)
+    parser.add_argument("--apart", type=float, default=Veil.apart)
     parser.add_argument("--runs", nargs="+", choices=("apart", "together"), default=("apart", "together"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -45,7 +46,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|")
     for group in arguments.against:
         surrogates = tuple(map(recognizers.load, group.split("+")))
-        veil = Veil(surrogates, arguments.quality, away=arguments.away)
+        veil = Veil(surrogates, arguments.quality, away=arguments.away, apart=arguments.apart)
         for run in arguments.runs:
             start = time.perf_counter()
             seen = held_out.share(samples, detector, veil, Album() if run == "together" else None)

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from faceveil.errors import SettingError
-from faceveil.jobs import Job, photos_in, plan
+from faceveil.jobs import Job, neighbors, photos_in, plan
 
 
 @pytest.fixture
@@ -93,3 +93,23 @@ def test_a_folder_without_photos_is_an_error(album):
     (album / "empty").mkdir()
     with pytest.raises(SettingError, match="no photo in empty"):
         plan([Path("empty")], Path("out"))
+
+
+@pytest.mark.parametrize("output", [None, Path("out")])
+def test_neighbors_are_what_was_cloaked_beside_a_photo_the_newest_first(tmp_path, monkeypatch, output):
+    monkeypatch.chdir(tmp_path)
+    names = ["me.jpg", "old.jpg", "new.png", "clear.jpg"]
+    (tmp_path / "out").mkdir()
+    for path in map(Path, (*names, "out/stranger.jpg", "stranger-cloaked.jpg", "old.txt")):
+        path.touch()
+    jobs = plan([Path(name) for name in names], output)
+    for age, job in enumerate(jobs[:3]):
+        destination = job.destination.with_suffix(".webp")  # written in another format
+        destination.touch()
+        os.utime(destination, (age, age))
+    found = neighbors(jobs[:1], 8)
+    assert [(job.source, job.destination) for job in found] == [
+        (job.source, job.destination.with_suffix(".webp")) for job in (jobs[2], jobs[1])
+    ]
+    assert neighbors(jobs[:1], 1) == found[:1]
+    assert neighbors(plan([Path("nowhere/me.jpg")], output), 8) == []

@@ -51,6 +51,28 @@ def plan(sources: Sequence[Path], output: Path | None = None, format: str | None
     return jobs
 
 
+def neighbors(jobs: Sequence[Job], most: int) -> list[Job]:
+    """The photos beside these that were cloaked earlier, to where these will be: the last so many, the newest first."""
+    given = {os.path.realpath(job.source) for job in jobs}
+    found: dict[Path, Job] = {}
+    for (here, there), job in {(job.source.parent, job.destination.parent): job for job in jobs}.items():
+        ending = job.destination.stem.removeprefix(job.source.stem)
+        clear = {path.stem: path for path in _photos(here) if not (_ours(path) or os.path.realpath(path) in given)}
+        for path in _photos(there):
+            source = clear.get(path.stem.removesuffix(ending))
+            if source and path.stem.endswith(ending):
+                found[path] = replace(job, source=source, destination=path)
+    return sorted(found.values(), key=lambda job: os.lstat(job.destination).st_mtime, reverse=True)[:most]
+
+
+def _photos(folder: Path) -> list[Path]:
+    """The photos that lie in a folder itself; none where it cannot be read."""
+    try:
+        return [path for path in sorted(folder.iterdir()) if format_of(path)]
+    except OSError:
+        return []
+
+
 def _beside(source: Path) -> Job:
     destination = source.with_name(f"{source.stem}{CLOAKED}{source.suffix}")
     return Job(source, destination, destination.with_name(destination.name + PROOF))

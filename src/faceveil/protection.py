@@ -14,7 +14,7 @@ from faceveil.device import choose
 from faceveil.errors import FaceveilError, NoFaceError, SettingError
 from faceveil.faces.detect import Detector, Face
 from faceveil.faces.region import Region
-from faceveil.jobs import Job
+from faceveil.jobs import Job, neighbors
 from faceveil.methods import ENSEMBLES, SURROGATES, Method, Personal, build
 from faceveil.methods.album import Album
 from faceveil.methods.scene import Scene
@@ -29,6 +29,7 @@ from faceveil.types import Embeddings, Own, Pixels
 
 TOGETHER = 8  # photos that are cloaked together, unless they have more than
 PIXELS = 50_000_000
+NEIGHBORS = 8  # photos beside those of a run that were cloaked earlier, from whose cloaks a person's are led apart
 ENROLLED = 9  # photos by which a person is known, beside the one that is given
 
 
@@ -273,7 +274,7 @@ def protect_files(protector: Protector, jobs: Sequence[Job], writing: Writing | 
     Photos are read ahead and written behind while others are cloaked; a few are in memory at a time. A file that is
     there already is left alone, so that a run that was killed goes on where it was. A method that cloaks a person's
     photos alike knows the person from the first photos, also from those that were cloaked before; one that keeps a
-    person's cloaks apart knows them, too.
+    person's cloaks apart knows them, too, and the last few that were cloaked beside them.
     """
     writing = writing or Writing()
     album = _album(protector, jobs, writing)
@@ -348,14 +349,18 @@ def _open(job: Job, writing: Writing) -> Photo:
 
 
 def _album(protector: Protector, jobs: Sequence[Job], writing: Writing) -> Album:
-    """The faces that earlier runs cloaked, if there is anything left to cloak; what cannot be read is passed over."""
+    """The faces that earlier runs cloaked, of these photos and of some beside them, if there is anything left to cloak.
+
+    What cannot be read, or has another shape than its photo, is passed over.
+    """
     album = Album()
-    if not protector.method.keeps_apart:
-        return album
     done = [] if writing.force else [job for job in jobs if os.path.lexists(job.destination)]
-    for job in done if len(done) < len(jobs) else ():
+    if not protector.method.keeps_apart or len(done) == len(jobs):
+        return album
+    for job in (*done, *neighbors(jobs, NEIGHBORS)):
         with suppress(FaceveilError):
-            clear, shared = _open(job, writing), Photo.open(job.destination, writing.max_pixels)
+            shared = Photo.open(job.destination, writing.max_pixels)
+            clear = Photo.open(job.source, writing.max_pixels).smaller(max(shared.size))
             if clear.size == shared.size:
                 faces = protector.find(clear)
                 album.add(*(protector.see(photo, faces) for photo in (clear, shared)))

@@ -122,7 +122,7 @@ def protect(
 
     A photo is written beside itself as NAME-cloaked, or under OUTPUT; originals are never touched. A run that was
     stopped goes on where it was. Photos without a face to cloak are not copied. veil leads a person's cloaks apart, so
-    that they do not match each other: cloak your photos in one run, or name those that are cloaked already, too.
+    that they do not match each other: those of one run, and the last few that lie beside them from earlier ones.
 
     Exit code 1: some photo failed, nothing could be cloaked, or someone is still recognized.
 
@@ -159,8 +159,7 @@ def protect(
     reports = []
     counts = dict.fromkeys(("cloaked", "skipped", "faceless", "failed", "recognized"), 0)
     try:
-        earlier = not force and any(os.path.lexists(job.destination) for job in jobs)
-        for outcome in _followed(protect_files(protector, jobs, writing), len(jobs), earlier):
+        for outcome in _followed(protect_files(protector, jobs, writing), len(jobs)):
             pictured = _picture(outcome, force) if picture and outcome.faces else None
             counts[outcome.status] += 1
             counts["recognized"] += outcome.recognized
@@ -237,13 +236,13 @@ def _faces(words: str) -> str | list[int]:
         raise SettingError(f"--faces is {words!r}; it is all, largest, or numbers such as 0,2") from None
 
 
-def _followed(outcomes: "Iterator[Outcome]", total: int, earlier: bool) -> "Iterator[Outcome]":
+def _followed(outcomes: "Iterator[Outcome]", total: int) -> "Iterator[Outcome]":
     """The outcomes, with a progress bar of photos and faces on a terminal; what earlier runs cloaked is read first."""
     console = Console(stderr=True)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     faces = 0
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("reading what is there already" if earlier else "0 faces", total=total)
+        task = progress.add_task("reading", total=total)
         for outcome in outcomes:
             faces += len(outcome.faces)
             progress.update(task, advance=1, description=f"{faces} face{'s' * (faces != 1)}")

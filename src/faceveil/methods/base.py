@@ -3,7 +3,6 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
-from typing import ClassVar
 
 import torch
 
@@ -22,12 +21,15 @@ class Method(ABC):
     counts (equally unless given).
     """
 
-    keeps_apart: ClassVar[bool] = False
-
     surrogates: tuple[Recognizer, ...]
     batch: int
     jitter: tuple[float, float, float] = STILL
     weights: tuple[float, ...] = ()
+
+    @property
+    def keeps_apart(self) -> bool:
+        """Whether it heeds the faces of an album."""
+        return False
 
     @abstractmethod
     def cloak(self, scene: Scene) -> Images:
@@ -43,9 +45,10 @@ class Method(ABC):
         return torch.cat([self._cloak(batch, album) for batch in batches])
 
     def _cloak(self, regions: Sequence[Region], album: Album | None) -> Images:
+        album = album if self.keeps_apart else None
         scene = Scene.of(regions, self.guides, self.jitter, self.weights, album)
         cloaked = self.cloak(scene)
-        if album is not None and self.keeps_apart:
+        if album is not None:
             album.add(scene.embed(), scene.embed(cloaked))
         return cloaked
 

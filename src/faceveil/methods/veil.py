@@ -45,16 +45,16 @@ class Veil(Method):
     The quality is SSIMULACRA2 as `Visibility` has it: 100 is no change, 90 none that is seen. No pixel changes by more
     than `epsilon` 8-bit levels. `away` is how much the way from the person counts beside the way toward somebody else:
     with more a cloak hides as much at a higher quality, and a person's cloaks that are made apart match each other more
-    (see docs/veil.md). `stride` is a step's root mean square in levels, where the masking is 1; `decay` is the
+    (see docs/veil.md). `apart` is how much the way from the nearest of the person's other cloaks in an album counts; 0
+    leaves them alone. `stride` is a step's root mean square in levels, where the masking is 1; `decay` is the
     momentum's, `jitter` the alignment's (see `Alignment`).
     """
-
-    keeps_apart = True
 
     surrogates: tuple[Recognizer, ...]
     quality: float = STRENGTHS["balanced"]
     epsilon: float = 32.0
     away: float = 3.0
+    apart: float = 1.5
     steps: int = 25
     stride: float = 1.0
     decay: float = 0.5
@@ -68,6 +68,11 @@ class Veil(Method):
         if not self.quality < 100:
             raise SettingError(f"quality is {self.quality:g}; it is less than 100, which is no change at all")
 
+    @property
+    def keeps_apart(self) -> bool:
+        """Whether the way from a person's other cloaks counts."""
+        return self.apart > 0
+
     def cloak(self, scene: Scene) -> Images:
         sources = scene.embed()
         others = bent(scene, sources, self.seed)
@@ -75,8 +80,8 @@ class Veil(Method):
         share = torch.ones_like(scene.images[:, :1]) if scene.share is None else scene.share
 
         def elsewhere(i: int, guide: Recognizer) -> Objective:
-            nobody = others[i][:, None]
-            return guide.threshold**-2 * RelativeIdentification(guide, sources[i], nobody, self.away, company[i])
+            nobody, led = others[i][:, None], (self.away, company[i], self.apart)
+            return guide.threshold**-2 * RelativeIdentification(guide, sources[i], nobody, *led)
 
         objective = scene.mean(elsewhere).through(
             OneOf((JPEG(60, 95, _windows(share)), Halving(), Rounding(), Rounding()))

@@ -86,7 +86,7 @@ class RelativeIdentification(Objective):
     """The squared distance to the nearest target less that to the source (TIP-IM: Yang et al., 2021, Eq. 2).
 
     `targets` are [n, k, d]. With several for an image it is their least loss. The distance to the source counts `away`
-    times as much; in the paper, as much. With `company`, so does the distance to its nearest (ours).
+    times as much; in the paper, as much. With `company`, the distance to its nearest counts `apart` times (ours).
     """
 
     recognizer: Recognizer
@@ -94,14 +94,15 @@ class RelativeIdentification(Objective):
     targets: Float[Tensor, "n k d"]
     away: float = 1.0
     company: "Company | None" = None
+    apart: float = 1.0
 
     def __call__(self, images: Images, generator: Generator | None = None) -> PerImage:
         embeddings = self.recognizer(images)
         nearest: Tensor = (embeddings[:, None] - self.targets).square().sum(2).amin(1)
-        away = squared(embeddings, self.sources)
+        led = self.away * squared(embeddings, self.sources)
         if self.company is not None:
-            away = away + self.company(embeddings)
-        return nearest - self.away * away
+            led = led + self.apart * self.company(embeddings)
+        return nearest - led
 
     def __getitem__(self, chosen: Tensor) -> "RelativeIdentification":
         company = self.company and self.company[chosen]
