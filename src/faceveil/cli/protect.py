@@ -112,7 +112,10 @@ def protect(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     seed: Annotated[
-        int, typer.Option(min=0, max=2**63 - 1, help="The same seed, photos and machine give the same cloaks.")
+        int,
+        typer.Option(
+            min=0, max=2**63 - 1, help="The same seed, photos, earlier cloaks and machine give the same cloaks."
+        ),
     ] = 0,
     max_pixels: Annotated[int, typer.Option(help="Refuse larger photos.")] = 100_000_000,
     force: Annotated[bool, typer.Option("--force", help="Overwrite files that are there already.")] = False,
