@@ -66,6 +66,7 @@ def test_serves_until_it_is_told_to_stop(module):
         (["--certfile", "missing.pem"], "no file"),
         (["--name", "My Model"], "no model's name"),
         (["--waiting", "3"], "twice"),
+        (["--token", ""], "the token is empty"),
     ],
 )
 def test_says_what_does_not_make_sense(module, words, said, capsys):
@@ -73,6 +74,13 @@ def test_says_what_does_not_make_sense(module, words, said, capsys):
         main(["serve", str(module), *words])
     assert caught.value.code == 2
     assert said in capsys.readouterr().err
+
+
+def test_an_empty_token_is_not_taken_for_none(module, monkeypatch, capsys):
+    monkeypatch.setenv("FACEVEIL_TOKEN", "")
+    with pytest.raises(SystemExit):
+        main(["serve", str(module)])
+    assert "the token is empty" in capsys.readouterr().err
 
 
 def test_protects_with_a_cloud_and_with_a_warning_without(tmp_path, capsys, monkeypatch):

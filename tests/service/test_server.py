@@ -2,12 +2,15 @@ import asyncio
 import io
 import json
 import logging
-from contextlib import asynccontextmanager
+import math
+import socket
+import time
+from contextlib import ExitStack, asynccontextmanager, closing
 
 import httpx2
 import pytest
 import torch
-from clouds import TOKEN, Broken, Curved, Gate, app_of, message
+from clouds import TOKEN, Broken, Curved, Gate, app_of, message, served
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
@@ -152,6 +155,94 @@ def test_a_slow_body_is_not_waited_for():
     assert asyncio.run(slow()).status_code == 408
 
 
+def test_a_refusal_waits_until_the_body_was_sent():
+    """Else who is still sending finds the connection gone, and never hears why."""
+    sent = []
+
+    async def pieces():
+        for piece in (b"x" * 1000, b"y" * 1000):
+            await asyncio.sleep(0.01)
+            sent.append(piece)
+            yield piece
+
+    async def refused():
+        async with asynchronous(app_of(token=TOKEN)) as client:
+            return await ask(client, pieces(), **{"Content-Length": "2000"})
+
+    assert asyncio.run(refused()).status_code == 401
+    assert len(sent) == 2
+
+
+def test_bodies_that_do_not_come_take_no_room():
+    async def drip():
+        yield b"FVCL"
+        await asyncio.sleep(30)
+
+    async def crowd():
+        limits = Limits(faces=2, waiting=4, seconds=0.5)
+        async with asynchronous(app_of(limits=limits)) as client:
+            slow = [asyncio.create_task(ask(client, drip(), **{"Content-Length": "9452"})) for _ in range(9)]
+            await settled()
+            answers = await ask(client), await client.get("/ready")
+            return [each.status_code for each in answers], [each.status_code for each in await asyncio.gather(*slow)]
+
+    assert asyncio.run(crowd()) == ([200, 200], [408] * 9)
+
+
+def connect(server, head=b"POST /v1/noise HTTP/1.1\r\nHost: here\r\n"):
+    connection = socket.create_connection(server.servers[0].sockets[0].getsockname(), 10)
+    connection.sendall(head)
+    return connection
+
+
+def heard(connection):
+    """All that comes before the end."""
+    with closing(connection), connection.makefile("rb") as stream:
+        try:
+            return stream.read()
+        except ConnectionResetError:
+            return b""
+
+
+def test_beyond_enough_connections_all_hear_503_and_beyond_twice_as_many_nothing_is_read():
+    limits = Limits(connections=2, seconds=5, again=7)
+    with served(app_of(limits=limits), limits) as server, ExitStack() as open_:
+        for _ in range(2):
+            open_.enter_context(closing(connect(server)))
+        health = heard(connect(server, b"GET /health HTTP/1.1\r\nHost: here\r\n\r\n"))
+        refused = heard(connect(server, b"POST /v1/noise HTTP/1.1\r\nHost: here\r\nContent-Length: 3\r\n\r\nabc"))
+        for _ in range(2):
+            open_.enter_context(closing(connect(server)))
+        cut = heard(connect(server))
+    assert b" 200 OK" in health
+    assert b" 503 " in refused
+    assert b"retry-after: 7" in refused.lower()
+    assert json.loads(refused.partition(b"\r\n\r\n")[2]) == {
+        "error": "too many connections are open; come again in 7 s"
+    }
+    assert cut == b""
+
+
+def test_a_client_that_left_costs_the_model_nothing():
+    gate = Gate()
+    data = bytes(message())
+    lines = "POST /v1/noise HTTP/1.1", "Host: here", f"Content-Type: {wire.MEDIA_TYPE}", f"Content-Length: {len(data)}"
+    head = "".join(f"{line}\r\n" for line in (*lines, ""))
+    with served(app_of(gate)) as server:
+        for number in range(1, 9):
+            connection = connect(server, head.encode() + data)
+            while len(server.server_state.tasks) < 1:
+                time.sleep(0.005)
+            if number == 1:
+                while gate.entered < 2:
+                    time.sleep(0.005)
+            connection.close()
+            while server.server_state.tasks:
+                time.sleep(0.005)
+        gate.open.set()
+    assert gate.seen == [1, 1]  # the first, which was at work already
+
+
 def changed(at, data):
     whole = bytearray(bytes(message(2, 3)))
     whole[at : at + len(data)] = data
@@ -251,6 +342,18 @@ def test_of_an_exception_the_log_tells_only_the_kind():
     assert "payload" not in stream.getvalue()
 
 
+def test_of_many_records_of_the_event_loop_one_a_second_is_written_in_one_line():
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(journal.Lines())
+    handler.addFilter(journal.Seldom())
+    for second in (0.0, 0.5, 0.9, 1.0, 1.5):
+        record = logging.LogRecord("asyncio", logging.ERROR, "", 0, "no descriptor\nsocket: of somebody", None, None)
+        record.created = 1e9 + second
+        handler.handle(record)
+    assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == ["no descriptor"] * 2
+
+
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     body=st.one_of(
@@ -279,7 +382,7 @@ def test_is_described_by_its_openapi(client):
     assert statuses == {"200", "400", "404", "408", "411", "413", "415", "503"}
 
 
-@pytest.mark.parametrize("wrong", [{"faces": 0}, {"seconds": -1.0}, {"faces": 200}])
+@pytest.mark.parametrize("wrong", [{"faces": 0}, {"seconds": -1.0}, {"seconds": math.inf}, {"faces": 200}])
 def test_limits_make_sense(wrong):
     with pytest.raises(SettingError):
         Limits(**wrong)

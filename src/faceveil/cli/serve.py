@@ -1,5 +1,6 @@
 """`faceveil serve`: the cloud of the end-cloud method APF."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -28,8 +29,8 @@ def serve(
     faces: Annotated[int, typer.Option(min=1, help="The most faces in a request.")] = 32,
     batch: Annotated[int, typer.Option(min=1, help="The most faces that go through the model together.")] = 8,
     waiting: Annotated[int, typer.Option(min=1, help="The most faces at work or waiting; others hear 503.")] = 256,
-    connections: Annotated[int, typer.Option(min=1, help="The most open connections.")] = 256,
-    seconds: Annotated[float, typer.Option(help="For a body to come, an answer to be made, and to go.")] = 30.0,
+    connections: Annotated[int, typer.Option(min=1, help="The most open connections; others hear 503.")] = 256,
+    seconds: Annotated[float, typer.Option(help="For a head to come, a body, an answer to be made, and to go.")] = 30.0,
     threads: Annotated[int | None, typer.Option(min=1, help="PyTorch's threads.", show_default="its own")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
 ) -> None:
@@ -56,6 +57,8 @@ def serve(
         from faceveil.service.server import Limits, application, run
     except ModuleNotFoundError as error:
         raise SettingError(f'{error.name} is not installed; run: pip install "faceveil[serve]"') from error
+    if "" in (token, os.environ.get("FACEVEIL_TOKEN")):
+        raise SettingError("the token is empty; fill FACEVEIL_TOKEN, or unset it to serve everybody")
     if keyfile and not certfile:
         raise SettingError("--keyfile needs --certfile")
     if missing := [path for path in (certfile, keyfile) if path and not path.is_file()]:

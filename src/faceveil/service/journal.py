@@ -19,7 +19,7 @@ class Lines(logging.Formatter):
         facts = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
-            "event": record.getMessage(),
+            "event": record.getMessage().partition("\n")[0],
             **getattr(record, "facts", {}),
         }
         if record.exc_info and record.exc_info[0]:
@@ -27,11 +27,26 @@ class Lines(logging.Formatter):
         return json.dumps(facts)
 
 
+class Seldom(logging.Filter):
+    """Lets a record pass once in so many seconds: asyncio's come by thousands where descriptors run out."""
+
+    def __init__(self, seconds: float = 1.0) -> None:
+        super().__init__()
+        self.seconds, self.next = seconds, 0.0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        due = record.created >= self.next
+        if due:
+            self.next = record.created + self.seconds
+        return due
+
+
 def start() -> None:
-    """Sends the log of the service and of its web server to standard error."""
+    """Sends the log of the service, of its web server and of the event loop to standard error."""
     handler = logging.StreamHandler()
     handler.setFormatter(Lines())
-    for name in (LOG.name, "uvicorn"):
+    for name in (LOG.name, "uvicorn", "asyncio"):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
         logger.setLevel(logging.INFO)
+    logging.getLogger("asyncio").addFilter(Seldom())

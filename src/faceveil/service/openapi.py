@@ -15,7 +15,7 @@ _ERRORS = {
     411: "There is no Content-Length.",
     413: "More bytes than a request may have.",
     415: f"The body is not {wire.MEDIA_TYPE}.",
-    503: "Too much is waiting, or the model failed: come again.",
+    503: "Too much is waiting, too many connections are open, or the model failed: come again.",
 }
 
 

@@ -9,7 +9,9 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
@@ -29,6 +31,9 @@ from faceveil.service.openapi import describe
 
 PIECE = 2**16  # bytes of an answer handed on at a time, so that a slow reader holds no more
 STAGES = 4  # of a connection, each of which may take so many seconds: head, body, work, answer
+BACKLOG = 64  # connections that wait to be accepted; asyncio complains as often where it has no descriptor for one
+HANDSHAKE = 10.0  # seconds that TLS may take before them
+CROWDED = "crowded"  # what a connection is that came when enough were open
 GONE = 499  # what logs and metrics call a request whose client went away
 GRADIENTS = Grid(1, wire.ASKED)  # the finest that are taken
 
@@ -39,9 +44,10 @@ Guard = Callable[[Request], None]  # raises `HTTPException` for a request withou
 class Limits:
     """What a server takes on.
 
-    `faces` in a request, `batch` of them together through the model, and `seconds` each for the body to come, the
-    answer to be made, and the answer to go. As many as `waiting` faces of one bit (one of two counts twice) are at work
-    or wait, as many as `connections` are open; others are told to come again after `again` seconds.
+    `faces` in a request, `batch` of them together through the model, and `seconds` each for the head to come, the body
+    to come, the answer to be made, and the answer to go. As many as `waiting` faces of one bit (one of two counts
+    twice) are at work or wait, as many as `connections` are open; others are told to come again after `again` seconds,
+    and of connections that are more than twice as many, nothing is read.
     """
 
     faces: int = 32
@@ -52,9 +58,9 @@ class Limits:
     again: int = 1
 
     def __post_init__(self) -> None:
-        wrong = [name for name, value in vars(self).items() if not value > 0]
+        wrong = [name for name, value in vars(self).items() if not 0 < value < math.inf]
         if wrong:
-            raise SettingError(f"{wrong[0]} is {vars(self)[wrong[0]]:g}; give more than 0")
+            raise SettingError(f"{wrong[0]} is {vars(self)[wrong[0]]:g}; give a number greater than 0")
         if self.waiting < 2 * self.faces:
             raise SettingError(f"only {self.waiting} faces may wait; let {2 * self.faces}, twice those in a request")
 
@@ -73,13 +79,13 @@ class Noise:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request, start = Request(scope, receive), time.perf_counter()
-        status, faces = GONE, 0
+        status, faces = 500, 0
         try:
-            self.guard(request)
-            length = self._length(request)
+            length = await self._admitted(request)
+            body = await self._body(request, length)
             with self._held(max(1, (length - wire.HEADER) * 8 // wire.CODES)):
-                message = self._read(await self._body(request, length))
-                answer = await self._answer(message)
+                message = self._read(body)
+                answer = await self._answer(message, receive)
                 async with asyncio.timeout(self.limits.seconds):
                     await _send(bytes(answer), send)
             status, faces = 200, len(message.codes)
@@ -87,9 +93,26 @@ class Noise:
             status = refusal.status_code
             raise
         except (ClientDisconnect, TimeoutError):
-            pass  # nobody is there to be told
+            status = GONE  # nobody is there to be told
         finally:
             self._note(status, faces, time.perf_counter() - start)
+
+    async def _admitted(self, request: Request) -> int:
+        """How long the body is; a refusal waits until the body was sent, as who is still sending does not hear it."""
+        try:
+            self.guard(request)
+            if request.scope.get("state", {}).get(CROWDED):
+                raise self._busy("too many connections are open")
+            return self._length(request)
+        except HTTPException:
+            with suppress(ClientDisconnect, TimeoutError):
+                async with asyncio.timeout(self.limits.seconds):
+                    unheard = self.limits.body
+                    async for piece in request.stream():
+                        unheard -= len(piece)
+                        if unheard < 0:
+                            break
+            raise
 
     @contextmanager
     def _held(self, places: int) -> Iterator[None]:
@@ -137,15 +160,20 @@ class Noise:
         except wire.WireError as error:
             raise HTTPException(400, str(error)) from None
 
-    async def _answer(self, message: wire.Message) -> wire.Message:
+    async def _answer(self, message: wire.Message, receive: Receive) -> wire.Message:
+        """The model's answer, as long as somebody waits for it."""
+        work, left = asyncio.ensure_future(self.batcher(message)), asyncio.ensure_future(_left(receive))
         try:
-            async with asyncio.timeout(self.limits.seconds):
-                answer = await self.batcher(message)
-        except TimeoutError:
-            raise self._busy("the answer took too long") from None
-        except Exception as error:
-            journal.note(logging.ERROR, "the model failed", error=type(error).__name__)
-            raise self._busy("the model failed") from None
+            await asyncio.wait((work, left), timeout=self.limits.seconds, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                raise ClientDisconnect if left.done() else self._busy("the answer took too long")
+            if error := work.exception():
+                journal.note(logging.ERROR, "the model failed", error=type(error).__name__)
+                raise self._busy("the model failed")
+        finally:
+            work.cancel()
+            left.cancel()
+        answer = work.result()
         self.metrics.faces.inc(len(answer.codes))
         return answer
 
@@ -202,13 +230,37 @@ def application(model: Model, limits: Limits | None = None, token: str | None = 
 class Brief(H11Protocol):
     """A connection for one request, which ends in time, whatever its client does or leaves undone."""
 
+    def __init__(self, limits: Limits, **given: Any) -> None:
+        super().__init__(**given)
+        self.limits = limits
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._end = self.loop.call_later(self.config.timeout_keep_alive, transport.abort)
+        seconds, most, open_ = self.limits.seconds, self.limits.connections, len(self.connections)
+        self.app_state = {**self.app_state, CROWDED: open_ > most}
+        self._ends = [
+            self.loop.call_later(seconds if open_ <= 2 * most else 0, self._begun),
+            self.loop.call_later(STAGES * seconds, transport.abort),
+        ]
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._end.cancel()
+        for end in self._ends:
+            end.cancel()
         super().connection_lost(exc)
+
+    def _begun(self) -> None:
+        """Ends the connection where no whole head has come."""
+        if self.cycle is None:
+            self.transport.abort()
+
+
+class Loop(asyncio.SelectorEventLoop):
+    """An event loop in which a peer that does not go on with its TLS handshake is let go."""
+
+    async def create_server(self, *given: Any, **named: Any) -> asyncio.Server:
+        named["ssl_handshake_timeout"] = HANDSHAKE if named["ssl"] else None
+        server: asyncio.Server = await super().create_server(*given, **named)
+        return server
 
 
 def configure(
@@ -226,10 +278,11 @@ def configure(
         port,
         ssl_certfile=certfile,
         ssl_keyfile=keyfile,
-        http=Brief,
+        http=partial(Brief, limits),  # type: ignore[arg-type]
+        loop=f"{__name__}:{Loop.__name__}",
+        backlog=BACKLOG,
         headers=[("Connection", "close")],
         timeout_keep_alive=math.ceil(STAGES * limits.seconds),
-        limit_concurrency=limits.connections,
         timeout_graceful_shutdown=math.ceil(limits.seconds),
         h11_max_incomplete_event_size=2**14,
         access_log=False,
@@ -253,6 +306,12 @@ def run(
         raise ServiceError(f"cannot serve at {host}:{port} ({error.strerror or error}); give another") from error
     with closing(door), suppress(KeyboardInterrupt):
         server.run([door])
+
+
+async def _left(receive: Receive) -> None:
+    """Waits until the client goes away."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def _guard(token: str | None) -> Guard:
