@@ -16,6 +16,7 @@ from PIL import Image
 from faceveil.attacks.quantization import Grid
 from faceveil.cli import main
 from faceveil.methods.apf.cloud import Cloud, load
+from faceveil.service import journal, server
 from faceveil.service.batching import Model
 from faceveil.service.client import CloudAway, Remote
 from faceveil.service.server import application
@@ -74,6 +75,15 @@ def test_says_what_does_not_make_sense(module, words, said, capsys):
         main(["serve", str(module), *words])
     assert caught.value.code == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("words", "warned"), [([], True), (["--token", TOKEN], False), (["--host", "::1"], False)])
+def test_warns_who_serves_everybody(module, words, warned, monkeypatch, caplog):
+    monkeypatch.setattr(server, "run", lambda *given: None)
+    monkeypatch.setattr(journal, "start", lambda: None)
+    with suppress(SystemExit):
+        main(["serve", str(module), "--host", "0.0.0.0", *words])  # noqa: S104
+    assert ("everybody" in caplog.text) == warned
 
 
 def test_an_empty_token_is_not_taken_for_none(module, monkeypatch, capsys):

@@ -1,5 +1,6 @@
 """`faceveil serve`: the cloud of the end-cloud method APF."""
 
+import logging
 import os
 from pathlib import Path
 from typing import Annotated
@@ -54,6 +55,7 @@ def serve(
     try:
         from faceveil.service import journal
         from faceveil.service.batching import Model
+        from faceveil.service.client import LOOPBACK
         from faceveil.service.server import Limits, application, run
     except ModuleNotFoundError as error:
         raise SettingError(f'{error.name} is not installed; run: pip install "faceveil[serve]"') from error
@@ -72,4 +74,6 @@ def serve(
     place = choose(device)
     cloud = load(model, place)
     journal.start()
+    if not token and host not in LOOPBACK:
+        journal.note(logging.WARNING, "everybody who reaches this address is served; set FACEVEIL_TOKEN")
     run(application(Model(called, cloud, cloud.epsilon, place), limits, token), limits, host, port, certfile, keyfile)

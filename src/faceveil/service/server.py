@@ -192,7 +192,7 @@ def application(model: Model, limits: Limits | None = None, token: str | None = 
     limits, metrics, guard = limits or Limits(), Metrics(), _guard(token)
     batcher = Batcher(model, limits.batch, metrics.batch.observe)
     noise = Noise(batcher, limits, guard, metrics)
-    description = describe(limits.body, limits.seconds, token is not None)
+    description = describe(limits.body, limits.seconds, bool(token))
     facts = {"model": model.name, "epsilon": model.epsilon, "faces": limits.faces, "values": wire.ASKED}
 
     @asynccontextmanager
