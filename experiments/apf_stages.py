@@ -55,7 +55,7 @@ def measure(material, settings):
     gradient = stages.gradient((stages.probe,), rows, enrolled)
     added = {"g": gradient, "g^": noise(stages.transferred(), gradient)}
     for enhanced, stage in ((False, PLAIN), (True, "s")):
-        added[stage] = noise(stages.cloud(enhanced)[0], gradient)
+        added[stage] = noise(stages.clouds(enhanced)[-1], gradient)
     added["accessible"] = stages.gradient(stages.servers, rows, enrolled)
     server = material.judges[-1]
     clear = material.clear_to(server)

@@ -1,5 +1,7 @@
 """The shared training loop: on a regression whose answer is known."""
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +12,7 @@ import torch
 from torch import nn
 
 from faceveil.errors import SettingError
-from faceveil.training import Engine, Examples, Learner, train
+from faceveil.training import Engine, Examples, Learner, digest, train
 
 DATA = torch.randn(64, 5, generator=torch.Generator().manual_seed(1))
 TRUTH = torch.tensor([1.0, -2.0, 0.5, 0.0, 3.0])
@@ -34,10 +36,10 @@ def read(chosen):
     return DATA[torch.from_numpy(chosen)]
 
 
-def run(folder, epochs, learners=None, **settings):
-    learners = learners or learner()
+def run(folder, epochs, learners=None, told="", **settings):
+    learners, examples = learners or learner(), Examples(64, read, told)
     history = train(
-        learners, step, Examples(64, read), folder, epochs=epochs, **{"batch": 16, "engine": Engine("cpu")} | settings
+        learners, step, examples, folder, epochs=epochs, **{"batch": 16, "engine": Engine("cpu")} | settings
     )
     return learners["line"].module, history
 
@@ -65,7 +67,12 @@ def test_a_step_that_fails_leaves_the_epoch_before(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         train(learner(), dies, Examples(64, read), tmp_path, epochs=4, batch=16, engine=Engine("cpu"))
     assert torch.equal(run(tmp_path, 4)[0].weight, run(tmp_path / "whole", 4)[0].weight)
-    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["settings"] == {"batch": 16, "seed": 0}
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["settings"] == {
+        "batch": 16,
+        "seed": 0,
+        "precision": "32-true",
+        "data": "",
+    }
 
 
 def test_another_seed_shows_another_order(tmp_path):
@@ -79,18 +86,41 @@ def test_trains_in_mixed_precision(tmp_path):
 
 
 def test_two_devices_learn_as_one(tmp_path):
-    """Each sees half of every batch; the gradient of their mean loss is that of the whole batch, but for the noise."""
+    """Each sees half of every batch; the gradient of their mean loss is that of the whole batch, but for the noise.
+
+    They find the same figures, and both stop where one of them finds a loss that is no number.
+    """
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    subprocess.run([sys.executable, *launch, __file__, str(tmp_path / "two")], check=True, capture_output=True)
+    script = [sys.executable, *launch, __file__, str(tmp_path)]
+    subprocess.run(script, check=True, capture_output=True, timeout=120)
     state = torch.load(tmp_path / "two" / "checkpoint.pt", weights_only=True)
-    alone, _ = run(tmp_path / "one", 2)
+    alone, history = run(tmp_path / "one", 2)
     assert torch.allclose(state["modules"]["line"]["weight"], alone.weight, atol=5e-3)
+    told, same = (json.loads((tmp_path / f"{rank}.json").read_text("utf-8")) for rank in (0, 1))
+    assert told == same
+    assert told["history"] == [{"error": pytest.approx(each["error"], rel=0.02)} for each in history]
+    assert "lower the learning rate" in told["burst"]
 
 
-def test_another_run_s_folder_is_left_alone(tmp_path):
-    run(tmp_path, 1, width=8)
-    with pytest.raises(SettingError, match="width 8, not 16"):
-        run(tmp_path, 2, width=16)
+@pytest.mark.parametrize(
+    ("earlier", "later", "found"),
+    [
+        ({"width": 8}, {"width": 16}, "width 8, not 16"),
+        ({"told": "photos"}, {"told": "others"}, "data 'photos', not 'others'"),
+        ({}, {"engine": Engine("cpu", "bf16-mixed")}, "precision '32-true', not 'bf16-mixed'"),
+    ],
+    ids=["settings", "examples", "precision"],
+)
+def test_another_run_s_folder_is_left_alone(earlier, later, found, tmp_path):
+    run(tmp_path, 1, **earlier)
+    with pytest.raises(SettingError, match=found):
+        run(tmp_path, 2, **later)
+
+
+def test_a_digest_tells_arrays_order_weights_and_values_apart():
+    parts = [[DATA.numpy()], [DATA.flip(0).numpy()], [learner(0)["line"].module], [learner(1)["line"].module], [1, "a"]]
+    assert len({digest(each) for each in parts}) == len(parts)
+    assert digest([learner(0)["line"].module]) == digest([learner(0)["line"].module])
 
 
 def test_a_damaged_checkpoint_says_so(tmp_path):
@@ -120,5 +150,19 @@ def test_judges_after_each_epoch(tmp_path):
     assert [figures["judged"] for figures in history] == [10.0, 20.0]
 
 
+def main(folder):
+    """As one of the two devices; writes what it finds."""
+
+    def burst(shop, batch):
+        return {"error": batch.sum() * (np.nan if shop.fabric.global_rank else 1)}
+
+    told = {"history": run(folder / "two", 2)[1]}
+    try:
+        train(learner(), burst, Examples(64, read), folder / "burst", epochs=1, batch=16, engine=Engine("cpu"))
+    except SettingError as error:
+        told["burst"] = str(error)
+    (folder / f"{os.environ['RANK']}.json").write_text(json.dumps(told), "utf-8")
+
+
 if __name__ == "__main__":
-    run(Path(sys.argv[1]), 2)  # as one of the two devices
+    main(Path(sys.argv[1]))

@@ -3,7 +3,6 @@
 Vos, 2023, Creating a Defense against Face De-Identification, Algorithm 1. The same loop trains one from scratch.
 """
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
@@ -20,6 +19,7 @@ from numpy import ndarray
 from torch import Tensor, nn
 
 from faceveil import weights
+from faceveil.attacks.universal import fooled
 from faceveil.datasets import Faces
 from faceveil.errors import SettingError
 from faceveil.methods import Method, build
@@ -27,7 +27,7 @@ from faceveil.objectives.cross_entropy import Classes
 from faceveil.objectives.heads import HEADS, TrainingHead
 from faceveil.recognizers import Card, Recognizer, calibration
 from faceveil.recognizers.folding import normalize, restore
-from faceveil.training import Engine, Examples, Learner, Track, Workshop, train, untracked
+from faceveil.training import Engine, Examples, Learner, Track, Workshop, digest, train, untracked
 from faceveil.types import Embeddings, Images
 
 PIECE = 16  # photos that are obfuscated, or embedded, together
@@ -137,11 +137,10 @@ def harden(
     history = train(
         {"classifier": Learner(classifier, torch.optim.Adam(classifier.parameters(), course.rate))},
         lesson,
-        Examples(len(lesson.groups), lambda chosen: chosen),
+        Examples(len(lesson.groups), lambda chosen: chosen, _shown(faces, learned)),
         folder,
         engine=engine,
         track=track,
-        photos=_digest(faces, learned),
         obfuscators=_told(obfuscators, surrogates),
         **asdict(replace(course, batch=max(1, course.batch // head.together))),
     )
@@ -252,8 +251,8 @@ def _obfuscate(
     made: dict[str, Levels] = {}
     shape = (len(rows), *faces.store.shape[1:])
     for obfuscator in obfuscators:
-        what = f"{_digest(faces, rows)} {_told([obfuscator], surrogates)}"
-        path = folder / f"{obfuscator.name}-{hashlib.sha256(what.encode()).hexdigest()[:12]}.uint8"
+        what = digest([_shown(faces, rows), _told([obfuscator], surrogates)])
+        path = folder / f"{obfuscator.name}-{what}.uint8"
         with weights.alone(folder), path.open("ab") as stream:
             done = stream.tell() // int(np.prod(shape[1:]))
             done -= done % PIECE if done < len(rows) else 0
@@ -310,19 +309,9 @@ def _card(
 
 def _told(obfuscators: Sequence[Obfuscator], surrogates: Sequence[Recognizer]) -> str:
     """Obfuscators and the weights of what they were made against, as text."""
-    return json.dumps([[asdict(each) for each in obfuscators], [_weights(each) for each in surrogates]], default=str)
+    return json.dumps([[asdict(each) for each in obfuscators], fooled(surrogates)], default=str)
 
 
-def _weights(recognizer: Recognizer) -> str:
-    found = hashlib.sha256(recognizer.name.encode())
-    for tensor in recognizer.network.state_dict().values():
-        found.update(tensor.float().cpu().contiguous().numpy().tobytes())
-    return found.hexdigest()
-
-
-def _digest(faces: Faces, rows: Rows) -> str:
+def _shown(faces: Faces, rows: Rows) -> str:
     """A hash of photos and of whom they show."""
-    found = hashlib.sha256(faces.labels[rows].tobytes())
-    for row in faces.rows[rows]:
-        found.update(faces.store[row].tobytes())
-    return found.hexdigest()
+    return digest([faces.labels[rows], *(faces.store[row] for row in faces.rows[rows])])

@@ -6,9 +6,12 @@ does. Bare torch.distributed would leave devices, the scaling of gradients and t
 Lightning's trainer would take the loop. Several devices: `torchrun --nproc-per-node 4 -m faceveil train ...`.
 """
 
+import hashlib
+import json
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -80,10 +83,15 @@ class Learner:
 
 @dataclass(frozen=True)
 class Examples:
-    """What is learned from: `count` examples, and `read`, which gives a batch by indices [k]; `Faces` suits, say."""
+    """What is learned from: `count` examples, and `read`, which gives a batch by indices [k]; `Faces` suits, say.
+
+    `told` says which they are, in which order, as a `digest` of them does: a run goes on from its own only. Where it
+    says nothing, others are mistaken for them.
+    """
 
     count: int
     read: Callable[[Indices], Any]
+    told: str = ""
 
 
 @dataclass(frozen=True)
@@ -111,6 +119,23 @@ class Workshop:
 Step = Callable[[Workshop, Any], Mapping[str, Tensor]]
 
 
+def digest(parts: Iterable[object]) -> str:
+    """A hash, 12 hexadecimal digits, of arrays, of modules by their weights, and of plain values."""
+    found = hashlib.sha256()
+    for part in parts:
+        for piece in _pieces(part):
+            found.update(piece)
+    return found.hexdigest()[:12]
+
+
+def _pieces(part: object) -> Iterator[bytes]:
+    if isinstance(part, nn.Module):
+        for tensor in part.state_dict().values():
+            yield tensor.float().cpu().contiguous().numpy().tobytes()
+    else:
+        yield part.tobytes() if isinstance(part, ndarray) else json.dumps(part).encode()
+
+
 def untracked(batches: Sequence[Indices], what: str) -> Sequence[Indices]:
     """Shows nothing."""
     return batches
@@ -133,17 +158,19 @@ def train(
     """Trains modules in place, epoch by epoch, and returns each epoch's figures: mean losses, and what `judge` finds.
 
     `step` takes a batch, descends by itself (see `Workshop`) and returns its losses by name. A batch is shared out
-    among the devices; each epoch shows every example once in an order of its own, less what fills no whole batch.
-    After each epoch `folder`/checkpoint.pt is replaced; where there is one, the run goes on from it, and ends with the
-    same weights as if it had never been stopped (on the same machine). Further `settings`, plain values, are kept with
-    it, so that a run of others is not mistaken for it.
+    among the devices, and figures are the mean of theirs; each epoch shows every example once in an order of its own,
+    less what fills no whole batch. After each epoch `folder`/checkpoint.pt is replaced; where there is one, the run
+    goes on from it, and ends with the same weights as if it had never been stopped: to the bit on the same machine's
+    CPU, nearly on others, whose sums have no fixed order. The precision, what the examples are `told` to be, and
+    further `settings`, plain values, are kept with it, so that a run of others is not mistaken for it.
 
-    Raises `SettingError` where the folder holds a run of other settings, for fewer examples than devices, and for
-    losses that are no longer numbers.
+    Raises `SettingError` where the folder holds a run of other settings or examples, for fewer examples than devices,
+    and for losses that are no longer numbers.
     """
-    fabric = (engine or Engine()).start()
+    engine = engine or Engine()
+    fabric = engine.start()
     wrapped = {name: fabric.setup(learner.module, learner.optimizer) for name, learner in learners.items()}
-    kept = {"batch": batch, "seed": seed, **settings}
+    kept = {"batch": batch, "seed": seed, "precision": engine.precision, "data": examples.told, **settings}
     remove_leftovers(folder)
     history = _resume(fabric, learners, folder / CHECKPOINT, kept)
     for epoch in range(len(history) + 1, epochs + 1):
@@ -157,6 +184,7 @@ def train(
         for chosen in track(batches, f"epoch {epoch} of {epochs}{told}") if fabric.is_global_zero else batches:
             for name, loss in step(shop, examples.read(chosen)).items():
                 sums[name] = sums.get(name, 0) + loss.detach()
+        sums = {name: torch.as_tensor(fabric.all_reduce(total)) for name, total in sums.items()}
         figures = {name: float(total) / len(batches) for name, total in sums.items()}
         if not all(map(math.isfinite, figures.values())):
             raise SettingError(f"the losses of epoch {epoch} are no numbers ({figures}); lower the learning rate")
@@ -186,36 +214,61 @@ def _keep(
     fabric: "Fabric", learners: Mapping[str, Learner], path: Path, settings: Mapping[str, Any], history: list[Any]
 ) -> None:
     state = {
-        "settings": dict(settings),
         "history": history,
         "modules": {name: learner.module.state_dict() for name, learner in learners.items()},
         "optimizers": {name: learner.optimizer.state_dict() for name, learner in learners.items()},
         "precision": fabric.strategy.precision.state_dict(),
     }
-    stream = BytesIO()
-    torch.save(state, stream)
-    publish(stream.getvalue(), path, force=True)
+    keep(path, settings, state)
 
 
 def _resume(
     fabric: "Fabric", learners: Mapping[str, Learner], path: Path, settings: Mapping[str, Any]
 ) -> list[dict[str, float]]:
     """What the checkpoint tells of earlier epochs, with its weights put into the learners; nothing without one."""
-    if not path.is_file():
+    state = resume(path, settings, fabric.device)
+    if not state:
         return []
-    try:
-        state = torch.load(path, map_location=fabric.device, weights_only=True)
-        earlier, history = state["settings"], list(state["history"])
-        if earlier == settings:
-            for name, learner in learners.items():
-                learner.module.load_state_dict(state["modules"][name])
-                learner.optimizer.load_state_dict(state["optimizers"][name])
-            fabric.strategy.precision.load_state_dict(state["precision"])
-    except (OSError, EOFError, LookupError, RuntimeError, ValueError, TypeError, StructError, UnpicklingError) as error:
-        raise SettingError(f"{path} is no checkpoint of this run; delete it, or choose another folder") from error
+    with _readable(path):
+        for name, learner in learners.items():
+            learner.module.load_state_dict(state["modules"][name])
+            learner.optimizer.load_state_dict(state["optimizers"][name])
+        fabric.strategy.precision.load_state_dict(state["precision"])
+        return list(state["history"])
+
+
+def keep(path: Path, settings: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+    """Publishes a checkpoint: tensors and plain values by name, and the settings of the run that they are of.
+
+    Raises `UnwritablePhotoError`.
+    """
+    stream = BytesIO()
+    torch.save({"settings": dict(settings), **state}, stream)
+    publish(stream.getvalue(), path, force=True)
+
+
+def resume(path: Path, settings: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
+    """What `keep` was given, its tensors on a device; nothing where there is no such file.
+
+    Raises `SettingError` for what is no checkpoint, and for one of other settings.
+    """
+    if not path.is_file():
+        return {}
+    with _readable(path):
+        state = dict(torch.load(path, map_location=device, weights_only=True))
+        earlier = dict(state.pop("settings"))
     if earlier != settings:
         both = {**earlier, **settings}
         other = next(name for name in both if earlier.get(name) != settings.get(name))
         found = f"{other} {earlier.get(other)!r}, not {settings.get(other)!r}"
         raise SettingError(f"{path} is of a run with {found}; choose another folder")
-    return history
+    return state
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Says of a file what it is where reading it fails."""
+    try:
+        yield
+    except (OSError, EOFError, LookupError, RuntimeError, ValueError, TypeError, StructError, UnpicklingError) as error:
+        raise SettingError(f"{path} is no checkpoint of this run; delete it, or choose another folder") from error

@@ -1,6 +1,6 @@
 """UAP, GAP and RHP on objectives whose answers are known, and on toys."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -10,17 +10,18 @@ from attacks.toys import Linear, pictures, recognizer
 from faceveil.attacks.gap import GAP
 from faceveil.attacks.rhp import RHP, RegionNorm
 from faceveil.attacks.uap import UAP
-from faceveil.attacks.universal import Universal
+from faceveil.attacks.universal import Universal, fooled
 from faceveil.errors import SettingError
 from faceveil.objectives.base import Objective
 from faceveil.objectives.feature import Dodging
+from faceveil.recognizers import Recognizer
 from faceveil.training import Engine, Examples
 
 CPU = Engine("cpu")
 
 
-def examples(images):
-    return Examples(len(images), lambda rows: images[torch.from_numpy(rows)])
+def examples(images, told=""):
+    return Examples(len(images), lambda rows: images[torch.from_numpy(rows)], told)
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,62 @@ def test_toys_that_were_not_seen_are_hidden(attack, tmp_path):
     assert learned.perturbation.abs().max() <= 8 / 255 + 1e-7
     assert aim(others)(learned(others)).mean() < 1.3 * aim(others)(Universal(noise)(others)).mean()
     assert torch.equal(learned.perturbation, attack.fit(examples(images), aim, tmp_path / "two", CPU).perturbation)
+
+
+@pytest.mark.parametrize("stop", [1, 4, 7])
+def test_uap_goes_on_where_it_was_stopped(stop, tmp_path):
+    """In the first batch, which leaves nothing, at the end of the first pass of four batches, and in the second."""
+    net, images, attack = recognizer(size=(12, 12)), pictures(16), UAP(passes=2, rate=1.1, batch=4)
+    asked = []
+
+    def aim(clear):
+        asked.append(clear)
+        return Dodging(net, net(clear).detach())
+
+    def dies(clear):
+        if len(asked) == stop:
+            raise KeyboardInterrupt
+        return aim(clear)
+
+    whole = attack.fit(examples(images), aim, tmp_path / "whole", CPU)
+    asked.clear()
+    with pytest.raises(KeyboardInterrupt):
+        attack.fit(examples(images), dies, tmp_path / "stopped", CPU)
+    assert torch.equal(attack.fit(examples(images), aim, tmp_path / "stopped", CPU).perturbation, whole.perturbation)
+    assert len(asked) == 8
+    again = attack.fit(examples(images), dies, tmp_path / "stopped", CPU)
+    assert torch.equal(again.perturbation, whole.perturbation)
+
+
+@pytest.mark.parametrize("attack", [GAP(width=4, blocks=1, epochs=1), RHP(epochs=1), UAP(passes=1)])
+def test_other_images_need_another_folder(attack, tmp_path):
+    weights = torch.ones(1, 3, 12, 12)
+
+    def learn(told, **changes):
+        replace(attack, **changes).fit(examples(gray(4), told), lambda clear: From(weights, clear), tmp_path, CPU)
+
+    learn("these")
+    learn("these")
+    with pytest.raises(SettingError, match="data 'these', not 'others'"):
+        learn("others")
+    with pytest.raises(SettingError, match=r"epsilon 8.0, not 4.0"):
+        learn("these", epsilon=4.0)
+
+
+def test_uap_learns_on_one_device(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(SettingError, match="without torchrun"):
+        UAP().fit(examples(gray(1)), lambda clear: From(clear, clear), tmp_path, CPU)
+
+
+def test_who_is_fooled_is_told_by_name_threshold_and_weights():
+    first, other = recognizer(), recognizer(seed=1)
+    strict = Recognizer(replace(first.card, thresholds={"published": 0.4}), first.network)
+    changed = Recognizer(first.card, other.network)
+    told = [fooled([net])[0] for net in (first, other, strict, changed)]
+    assert len(set(told)) == 4
+    assert told[0] == fooled([recognizer()])[0]
+    assert told[0].startswith("toy-0 ")
 
 
 def test_rhp_goes_down_the_columns_of_a_plane(tmp_path):

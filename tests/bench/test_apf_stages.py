@@ -1,10 +1,17 @@
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 from skimage.metrics import structural_similarity
 
+from attacks.toys import recognizer
 from bench.miniature import album
-from faceveil.bench.apf.stages import Genuine
+from faceveil.attacks.gap import GAP
+from faceveil.bench.apf.stages import Genuine, Stages
 from faceveil.bench.apf.tables import _whole
+from faceveil.bench.material import Material
+from faceveil.datasets import Faces
 from faceveil.datasets.folders import Folders
 from faceveil.errors import SettingError
 
@@ -38,3 +45,21 @@ def test_similarity_as_printed_has_one_window_the_whole_picture():
         structural_similarity(*pair, win_size=21, data_range=255, use_sample_covariance=False) for pair in pairs
     ]
     assert _whole(clear, cloaked) == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_school_is_for_the_same_photos_and_servers(tmp_path):
+    levels = np.random.default_rng(0).integers(0, 256, (4, 12, 12, 3), dtype=np.uint8)
+
+    def learn(levels, server):
+        names = tuple(f"{number}.png" for number in range(len(levels)))
+        faces = Faces(names, np.arange(len(levels)), names, {}, np.arange(len(levels)), levels)
+        training = {("arcface", (12, 12)): faces}
+        nets = tuple(recognizer(seed, template="arcface") for seed in (0, server))
+        pairs = faces.compare([])
+        material = Material((), training, pairs, nets, nets, 0, Path(), training=training, school=tmp_path)
+        return Stages(material, {}).universal(GAP(width=2, blocks=1, epochs=1), "gap")
+
+    assert torch.equal(learn(levels, 1), learn(levels, 1))
+    for other in ((255 - levels, 1), (levels, 2)):
+        with pytest.raises(SettingError, match="is of a run with data"):
+            learn(*other)

@@ -1,5 +1,6 @@
 import io
 import pickle
+import threading
 
 import numpy as np
 import pytest
@@ -104,6 +105,16 @@ def test_two_do_not_fill_one_folder(dataset, tmp_path):
     prepared(dataset, Finder(), folder=tmp_path)
     with FileLock(tmp_path / "mtcnn-24-0.6-0.7-0.8/lock"), pytest.raises(SettingError, match="another faceveil"):
         prepared(dataset, Finder(), folder=tmp_path)
+
+
+def test_several_processes_of_one_torchrun_wait_for_each_other(dataset, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    place = tmp_path / "mtcnn-24-0.6-0.7-0.8"
+    place.mkdir()
+    lock = FileLock(place / "lock", thread_local=False)
+    lock.acquire()
+    threading.Timer(0.3, lock.release).start()
+    assert len(prepared(dataset, Finder(), folder=tmp_path))
 
 
 def test_pairs_become_indices(dataset):

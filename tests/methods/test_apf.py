@@ -17,6 +17,7 @@ from faceveil.methods.apf.device import ATTACKS
 from faceveil.methods.apf.learning import Learning, Lesson, pairs
 from faceveil.methods.scene import Scene
 from faceveil.objectives.feature import distance
+from faceveil.recognizers import Recognizer
 from faceveil.training import Engine, Examples
 
 PROBE, SERVER = recognizer(template="arcface"), recognizer(1, template="arcface")
@@ -229,7 +230,7 @@ def test_learning_goes_on_where_it_was_stopped(lesson, tmp_path):
     whole, told = small.learn()
     stopped = replace(small, folder=tmp_path / "stopped", learning=replace(small.learning, epochs=1))
     stopped.learn()
-    found = sorted(path.name for path in stopped.folder.iterdir() if path.name != "lock")
+    found = sorted(path.name for path in stopped.folder.iterdir() if path.name not in {"lock", "checkpoint.pt"})
     assert [name.split("-")[0] for name in found] == ["enhanced", "gradients", "gradients", "transfer", "universal"]
     again, history = replace(stopped, learning=small.learning).learn()
     assert history == told
@@ -239,3 +240,16 @@ def test_learning_goes_on_where_it_was_stopped(lesson, tmp_path):
 def test_other_settings_need_another_folder(lesson):
     with pytest.raises(SettingError, match="width 4, not 8"):
         replace(lesson, learning=replace(lesson.learning, width=8, transfers=0)).learn()
+
+
+def test_other_photos_or_recognizers_are_not_mistaken_for_those_before(lesson, tmp_path):
+    """Though pairs and names are the same; it is said before anything is found."""
+    first = replace(lesson, folder=tmp_path, learning=replace(lesson.learning, epochs=1, transfers=0, ascents=1))
+    first.learn()
+    kept = sorted(tmp_path.iterdir())
+    with pytest.raises(SettingError, match="is of a run with data"):
+        replace(first, faces=replace(first.faces, told="others")).learn()
+    other = Recognizer(SERVER.card, recognizer(2, template="arcface").network)
+    with pytest.raises(SettingError, match=r"servers \['toy-1 \w+'\], not \['toy-1 \w+'\]"):
+        replace(first, servers=(other,)).learn()
+    assert sorted(tmp_path.iterdir()) == kept

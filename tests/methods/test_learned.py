@@ -13,7 +13,8 @@ from faceveil.faces.region import GRID, Region
 from faceveil.methods import AdvFaces, Latent, advfaces, latent
 from faceveil.methods.learned import likeness
 from faceveil.objectives.dissimilarity import Dissimilarity
-from faceveil.training import Examples
+from faceveil.recognizers import Recognizer
+from faceveil.training import Engine, Examples
 
 KINDS = {"advfaces": (advfaces.Generator, AdvFaces), "latent": (latent.Autoencoder, Latent)}
 
@@ -80,6 +81,21 @@ def test_latent_learns_to_hide_and_keeps_to_its_dissimilarity(net, faces, tmp_pa
         cloaked = (faces + module.eval()(faces)).clamp(0, 1)
     assert float(likeness(faces, cloaked, [net], "arcface").mean()) < 0.9 * history[0]["cosine"]
     assert Dissimilarity(faces, scales=3)(cloaked).mean() < 0.1
+
+
+@pytest.mark.parametrize("module", [advfaces, latent])
+def test_other_faces_or_recognizers_need_another_folder(module, net, faces, tmp_path):
+    learning = module.Learning(width=2, epochs=1, batch=6)
+
+    def learn(told, surrogate):
+        module.learn(Examples(12, faces.__getitem__, told), [surrogate], tmp_path, learning, Engine("cpu"))
+
+    learn("these", net)
+    with pytest.raises(SettingError, match="data 'these', not 'others'"):
+        learn("others", net)
+    other = Recognizer(net.card, recognizer(1, size=(48, 48)).network)
+    with pytest.raises(SettingError, match=r"servers \['toy-0 \w+'\], not \['toy-0 \w+'\]"):
+        learn("these", other)
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -1,7 +1,7 @@
 """The contract: a trained attack learns from many faces, once, and then cloaks any without a look at a recognizer."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from faceveil.objectives.base import Objective
-from faceveil.training import Engine, Examples, Track, untracked
+from faceveil.recognizers import Recognizer
+from faceveil.training import Engine, Examples, Track, digest, untracked
 from faceveil.types import Images
 
 Perturbation = Float[Tensor, "3 h w"]  # in [0, 1]: a level is 1/255
@@ -42,10 +43,18 @@ class TrainedAttack(ABC):
     ) -> Universal:
         """The perturbation, learned from images that `read` gives; `folder` keeps what a stopped run goes on from.
 
-        `aim` gives the objective of a batch of clear images: at -1 a face is no longer recognized (see `Dodging`).
+        `aim` gives the objective of a batch of clear images: at -1 a face is no longer recognized (see `Dodging`). As
+        a function cannot tell whom it aims at, `images.told` is to say that, too (see `fooled`).
+
+        Raises `SettingError` where the folder holds a run of other settings or of images that are told otherwise.
         """
 
     @property
     def radius(self) -> float:
         """Epsilon in [0, 1]."""
         return self.epsilon / 255
+
+
+def fooled(recognizers: Sequence[Recognizer]) -> list[str]:
+    """Who is to be fooled, as a checkpoint knows them: names, each with a digest of thresholds and weights."""
+    return [f"{net.name} {digest([dict(net.card.thresholds), net])}" for net in recognizers]

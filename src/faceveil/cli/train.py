@@ -1,9 +1,10 @@
 """`faceveil train`: what learns before it cloaks."""
 
+import os
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -11,18 +12,14 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from faceveil import datasets, recognizers, trained
+from faceveil import __version__, datasets, recognizers, trained
 from faceveil.cli.report import watch
 from faceveil.datasets import Faces
 from faceveil.device import choose
 from faceveil.errors import SettingError
-from faceveil.methods.scene import Scene
-from faceveil.objectives.base import Objective
-from faceveil.objectives.feature import Dodging
 from faceveil.photo.files import read
 from faceveil.recognizers import Recognizer
-from faceveil.training import Engine, Examples, Indices
-from faceveil.types import Images
+from faceveil.training import Engine, Examples, Indices, digest
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -104,7 +101,7 @@ def apf(
         track=watch,
     )
     cloud, history = lesson.learn()
-    recipe = material.recipe(probe=probe, pairs=len(both), figures=history[-1])
+    recipe = material.recipe(probe=probe, pairs=len(both), learning=asdict(learning), figures=history[-1])
     options = {"width": width, "epsilon": epsilon, "enhanced": enhanced, "values": values}
     _write(trained.Trained(cloud.state_dict(), options, recipe), output / "apf.safetensors")
 
@@ -131,23 +128,20 @@ def universal(
     from faceveil.attacks.gap import GAP
     from faceveil.attacks.rhp import RHP
     from faceveil.attacks.uap import UAP
-    from faceveil.methods.universal import keep
+    from faceveil.attacks.universal import fooled
+    from faceveil.methods.universal import dodging, keep
 
     attacks = {"uap": UAP, "gap": GAP, "rhp": RHP}
     if attack not in attacks:
         raise SettingError(f"no universal attack is called {attack!r}; there are {', '.join(attacks)}")
     material = _Material.of(data, photos, without, server, Engine(device))
-    nets = material.nets
-
-    def aim(clear: Images) -> Objective:
-        scene = Scene.cut(clear, TEMPLATE, [net.to(clear.device) for net in nets])
-        sources = scene.embed()
-        return scene.mean(lambda i, net: Dodging(net, sources[i]))
-
+    nets, images = material.nets, material.examples
+    images = replace(images, told=f"{images.told}, to fool {', '.join(fooled(nets))}")
     times = {} if passes is None else {"passes" if attack == "uap" else "epochs": passes}
     method = attacks[attack](epsilon=epsilon, seed=seed, **times)
-    learned = method.fit(material.examples, aim, output, material.engine, watch)
-    _write(keep(learned, epsilon, material.recipe()), output / f"{attack}.safetensors")
+    learned = method.fit(images, dodging(nets, TEMPLATE), output, material.engine, watch)
+    recipe = material.recipe(learning=asdict(method))
+    _write(keep(learned, epsilon, recipe), output / f"{attack}.safetensors")
 
 
 @app.command()
@@ -192,7 +186,7 @@ def advfaces(
     )
     material = _Material.of(data, photos, without, server, Engine(device, precision))
     generator, history = learn(material.examples, material.nets, output, learning, material.engine, watch)
-    recipe = material.recipe(figures=history[-1])
+    recipe = material.recipe(learning=asdict(learning), figures=history[-1])
     _write(trained.Trained(generator.state_dict(), {"width": width}, recipe), output / "advfaces.safetensors")
 
 
@@ -223,7 +217,7 @@ def latent(
     learning = Learning(width=width, dssim=dssim, rate=rate, epochs=epochs, batch=batch, seed=seed)
     material = _Material.of(data, photos, without, server, Engine(device, precision))
     module, history = learn(material.examples, material.nets, output, learning, material.engine, watch)
-    recipe = material.recipe(figures=history[-1])
+    recipe = material.recipe(learning=asdict(learning), figures=history[-1])
     _write(trained.Trained(module.state_dict(), {"width": width}, recipe), output / "latent.safetensors")
 
 
@@ -286,8 +280,9 @@ class _Material:
 
     @property
     def examples(self) -> Examples:
-        """The faces that take part."""
-        return Examples(len(self.chosen), lambda rows: self.faces[self.chosen[rows]])
+        """The faces that take part, told by their pixels."""
+        told = digest(self.faces.store[row] for row in self.faces.rows[self.chosen])
+        return Examples(len(self.chosen), lambda rows: self.faces[self.chosen[rows]], told)
 
     @property
     def nets(self) -> tuple[Recognizer, ...]:
@@ -295,10 +290,11 @@ class _Material:
         return tuple(recognizers.load(name, choose(self.engine.device)).surrogate() for name in self.servers)
 
     def recipe(self, **told: object) -> dict[str, object]:
-        """What is to be told of what was learned: the command, whom from and against whom, and how long it took."""
+        """What is to be told of what was learned: by which command and version, from and against whom, how long."""
         arguments = [Path(word).name if "/" in word else word for word in sys.argv[1:]]
         return {
             "command": f"faceveil {' '.join(arguments)}",
+            "version": __version__,
             "people": sorted({self.faces.identities[label] for label in self.faces.labels[self.chosen]}),
             "servers": list(self.servers),
             "photos": len(self.chosen),
@@ -308,5 +304,8 @@ class _Material:
 
 
 def _write(learned: trained.Trained, path: Path) -> None:
+    """Writes what was learned, and says where; of several devices only the first does."""
+    if os.environ.get("RANK", "0") != "0":
+        return
     trained.write(learned, path, force=True)
     typer.echo(f"{path} ({path.stat().st_size / 2**20:.1f} MB)")

@@ -21,11 +21,13 @@ DIGEST = 64  # hexadecimal digits of a sha256
 def alone(folder: Path) -> Iterator[None]:
     """Keeps other processes out of a folder, which is made.
 
-    Raises `SettingError` where one is there already, and where the folder cannot be written.
+    Raises `SettingError` where one is there already, and where the folder cannot be written. The processes of one
+    torchrun wait for each other instead.
     """
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / "lock", timeout=0):
+        with FileLock(folder / "lock", timeout=-1 if several else 0):
             yield
     except Timeout as error:
         raise SettingError(f"another faceveil is filling {folder}; wait until it has finished") from error

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from faceveil.attacks.residual import Residual, normalized
+from faceveil.attacks.universal import fooled
 from faceveil.errors import SettingError
 from faceveil.methods.learned import Generated, likeness, start_small
 from faceveil.recognizers import Recognizer
@@ -139,7 +140,8 @@ def learn(
         return {"seen": seen, "unseen": unseen, "cosine": alike, "norm": norm.mean()}
 
     learners = {"generator": _learner(generator, learning), "discriminator": _learner(discriminator, learning)}
-    history = train(learners, step, faces, folder, engine=engine, track=track, **asdict(learning))
+    told = {"servers": fooled(surrogates), **asdict(learning)}
+    history = train(learners, step, faces, folder, engine=engine, track=track, **told)
     return generator.cpu(), history
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from faceveil.attacks.universal import fooled
 from faceveil.methods.learned import Generated, likeness, start_small
 from faceveil.objectives.dissimilarity import Dissimilarity
 from faceveil.recognizers import Recognizer
@@ -86,7 +87,8 @@ def learn(
         return {"cosine": alike, "dssim": unlike.mean()}
 
     learners = {"autoencoder": Learner(module, torch.optim.Adam(module.parameters(), learning.rate))}
-    history = train(learners, step, faces, folder, engine=engine, track=track, **asdict(learning))
+    told = {"servers": fooled(surrogates), **asdict(learning)}
+    history = train(learners, step, faces, folder, engine=engine, track=track, **told)
     return module.cpu(), history
 
 

@@ -3,16 +3,19 @@
 Zhang et al. (APF, 2020) compare with these: what is the same for all hides few.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from faceveil import trained
 from faceveil.attacks.budget import Linf
-from faceveil.attacks.universal import Universal
+from faceveil.attacks.universal import Aim, Universal
 from faceveil.errors import WeightsError
 from faceveil.methods.learned import Learned
 from faceveil.methods.scene import Scene
+from faceveil.objectives.base import Objective
+from faceveil.objectives.feature import Dodging
 from faceveil.recognizers import Recognizer
 from faceveil.types import Images
 
@@ -39,6 +42,17 @@ class UniversalMethod(Learned):
         """What is to be added to aligned faces: the same for each."""
         scale: float = self.epsilon / self.lesson.options["epsilon"] / 255
         return (scale * self.lesson.tensors["perturbation"]).to(faces.images).expand_as(faces.images)
+
+
+def dodging(servers: Sequence[Recognizer], template: str) -> Aim:
+    """What a universal attack learns by: how far, as the servers see it, faces of a template come from themselves."""
+
+    def aim(clear: Images) -> Objective:
+        scene = Scene.cut(clear, template, [server.to(clear.device) for server in servers])
+        sources = scene.embed()
+        return scene.mean(lambda i, server: Dodging(server, sources[i]))
+
+    return aim
 
 
 def keep(attack: Universal, epsilon: float, recipe: dict[str, object]) -> trained.Trained:

@@ -31,7 +31,7 @@ def _measure(material: Material, settings: Settings) -> Found:
     enrolled = np.array([first[label] for label in labels[rows]])
     sources = rows if settings["away from"] == "itself" else enrolled
     gradient = stages.gradient((stages.probe,), rows, sources, DELTAS[str(settings["delta"])])
-    cloud, _ = stages.cloud(enhanced=True)
+    cloud = stages.clouds(enhanced=True)[-1]
     images = stages.add(noise(cloud, gradient), rows)
     found = {}
     for judge in material.judges:

@@ -1,27 +1,31 @@
 """What APF's experiments share: pairs of one person, a probe's gradients, and clouds that learned before."""
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 import torch
 from jaxtyping import Int64
 from numpy import ndarray
+from safetensors.torch import load_file, save
 
-from faceveil.attacks.universal import TrainedAttack
+from faceveil.attacks.universal import TrainedAttack, fooled
 from faceveil.bench.base import Settings
 from faceveil.bench.material import BATCH, AlignedPart, Material, Part, wanted
 from faceveil.datasets import Dataset, Pair
 from faceveil.errors import SettingError
 from faceveil.methods.apf import Apf
 from faceveil.methods.apf.cloud import Cloud
-from faceveil.methods.apf.learning import Judge, Learning, Lesson, pairs
+from faceveil.methods.apf.learning import Learning, Lesson, pairs
 from faceveil.methods.scene import Scene
-from faceveil.objectives.base import Objective
-from faceveil.objectives.feature import Dodging, distance
+from faceveil.methods.universal import dodging
+from faceveil.objectives.feature import distance
+from faceveil.photo.files import publish
 from faceveil.protocols.success import attack_success_rate
 from faceveil.recognizers import Recognizer
-from faceveil.training import Engine, Examples
+from faceveil.training import Engine, Examples, digest
 from faceveil.types import Images
 
 Rows = Int64[ndarray, " n"]
@@ -122,9 +126,24 @@ class Stages:
             batch=count("batch"),
         )
 
-    def cloud(self, enhanced: bool, judge: Judge | None = None) -> tuple[Cloud, list[dict[str, float]]]:
-        """The cloud, with u and E or without, and what each epoch of Eq. 9 found."""
-        return self._lesson(self.learning(enhanced)).learn(judge)
+    def clouds(self, enhanced: bool) -> list[Cloud]:
+        """The cloud, with u and E or without, after each epoch of Eq. 9; each is kept, as learning goes on but once."""
+        learning = self.learning(enhanced)
+        lesson = self._lesson(learning)
+        kept = "enhanced" if enhanced else "plain"
+
+        def file(epoch: int) -> Path:
+            return lesson.folder / kept / f"epoch-{epoch}.safetensors"
+
+        def keep(epoch: int, cloud: Cloud) -> dict[str, float]:
+            publish(save(cloud.state_dict()), file(epoch), force=True)
+            return {}
+
+        last, _ = lesson.learn(keep)
+        found = [copy.deepcopy(last) for _ in range(learning.epochs)]
+        for epoch, cloud in enumerate(found, 1):
+            cloud.load_state_dict(load_file(file(epoch)))
+        return found
 
     def transferred(self) -> Cloud:
         """The cloud as it is before Eq. 9: T by Eq. 4 alone."""
@@ -150,22 +169,18 @@ class Stages:
     def lessons(self) -> Examples:
         """The faces that are learned from."""
         faces = self.material.training[wanted(self.material.recognizer)]
-        return Examples(len(faces), lambda rows: faces[rows])
+        return Examples(len(faces), lambda rows: faces[rows], digest(faces.store[row] for row in faces.rows))
 
     def universal(self, attack: TrainedAttack, name: str, most: int = 0) -> Images:
         """What UAP, GAP or RHP learns to add to every face [1, 3, h, w]; it learns on the servers.
 
         It learns from all faces or, with `most`, from about so many of them.
         """
-
-        def aim(clear: Images) -> Objective:
-            scene = Scene.cut(clear, self.template, self.servers)
-            sources = scene.embed()
-            return scene.mean(lambda i, net: Dodging(net, sources[i]))
-
         faces = self.lessons
         every = max(1, faces.count // most) if most else 1
-        some = Examples(len(range(0, faces.count, every)), lambda rows: faces.read(rows * every))
+        told = f"every {every} of {faces.told}, to fool {', '.join(fooled(self.servers))}"
+        some = Examples(len(range(0, faces.count, every)), lambda rows: faces.read(rows * every), told)
+        aim = dodging(self.servers, self.template)
         return attack.fit(some, aim, self.material.school / name, self._engine).perturbation[None]
 
     def success(self, images: Images, rows: Rows, enrolled: Rows) -> dict[str, float]:

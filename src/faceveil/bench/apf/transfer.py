@@ -19,7 +19,7 @@ def _measure(material: Material, settings: Settings) -> Found:
     stages, same = Stages(material, settings), material.pairs.same
     enrolled, rows = material.pairs.first[same], material.pairs.second[same]
     gradient = stages.gradient((stages.probe,), rows, enrolled)
-    cloud, _ = stages.cloud(enhanced=True)
+    cloud = stages.clouds(enhanced=True)[-1]
     added = {RAW: gradient, "s": noise(cloud, gradient)}
     return {name: stages.success(stages.add(each, rows), rows, enrolled) for name, each in added.items()}
 

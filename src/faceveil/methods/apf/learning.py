@@ -1,12 +1,11 @@
 """How the cloud learns: to turn gradients of the probe into noise that fools servers (APF, 3.4 and 3.5)."""
 
-import hashlib
 import io
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,14 +14,29 @@ from torch import Generator, Tensor, nn
 
 from faceveil import weights
 from faceveil.attacks.quantization import Grid
-from faceveil.attacks.universal import Perturbation
+from faceveil.attacks.universal import Perturbation, fooled
 from faceveil.methods.apf import Apf
 from faceveil.methods.apf.cloud import Cloud
 from faceveil.methods.scene import Scene
 from faceveil.objectives.feature import Dodging, distance
 from faceveil.photo.files import publish
 from faceveil.recognizers import Recognizer
-from faceveil.training import Engine, Examples, Figures, Indices, Learner, Step, Track, Workshop, train, untracked
+from faceveil.training import (
+    CHECKPOINT,
+    Engine,
+    Examples,
+    Figures,
+    Indices,
+    Learner,
+    Step,
+    Track,
+    Workshop,
+    digest,
+    keep,
+    resume,
+    train,
+    untracked,
+)
 from faceveil.types import Images, Own
 
 TARGET = "fgsm"  # Eq. 4 learns the servers' gradients of Eq. 1, whatever attack finds the probe's
@@ -71,8 +85,9 @@ def pairs(labels: Sequence[int]) -> list[tuple[int, int]]:
 class Lesson:
     """What is learned from: faces, aligned to a template, pairs of them, the probe, the servers.
 
-    What was found is kept in the folder: a run that was stopped goes on. The servers count equally, each distance in
-    units of its threshold: embeddings of different lengths cannot be added as in Eq. 10.
+    What was found is kept in the folder, which is for the same faces (see `Examples.told`) and recognizers only: a run
+    that was stopped goes on. The servers count equally, each distance in units of its threshold: embeddings of
+    different lengths cannot be added as in Eq. 10.
     """
 
     faces: Examples
@@ -86,11 +101,17 @@ class Lesson:
     track: Track = untracked
 
     def learn(self, judge: Judge | None = None) -> tuple[Cloud, list[dict[str, float]]]:
-        """The cloud, and what each epoch of Eq. 9 found, with what `judge` says of the cloud after it."""
+        """The cloud, and what each epoch of Eq. 9 found, with what `judge` says of the cloud after it.
+
+        Raises `SettingError` where the folder holds a run of other faces, recognizers or settings.
+        """
         learning = self.learning
         torch.manual_seed(learning.seed)
         cloud = Cloud(learning.width, learning.epsilon, learning.enhanced, learning.values, self._size)
         with weights.alone(self.folder):
+            told = {"data": self._shown, **self._nets}
+            resume(self.folder / CHECKPOINT, told, torch.device("cpu"))
+            keep(self.folder / CHECKPOINT, told, {})
             self._keep((self.probe,), learning.attack)
             if learning.transfers:
                 self._keep(self.servers, TARGET)
@@ -158,12 +179,25 @@ class Lesson:
         return self.folder / name / f"{row // BATCH:06}.npy"
 
     def _name(self, what: str, nets: Sequence[Recognizer], *settings: object) -> str:
-        used = [self._shown, [net.name for net in nets], self.learning.epsilon, self.learning.seed, *settings]
-        return f"{what}-{_digest(used)}"
+        known = [self._known[net.name] for net in nets]
+        return f"{what}-{digest([[self._shown, known, self.learning.epsilon, self.learning.seed, *settings]])}"
 
     @cached_property
     def _shown(self) -> str:
-        return _digest(self.pairs)
+        """Which faces these are, and their pairs."""
+        return digest([self.faces.told, self.template, self.pairs])
+
+    @cached_property
+    def _known(self) -> dict[str, str]:
+        """Each recognizer as the folder knows it."""
+        nets = (self.probe, *self.servers)
+        return dict(zip((net.name for net in nets), fooled(nets), strict=True))
+
+    @property
+    def _nets(self) -> dict[str, Any]:
+        """The recognizers, as a checkpoint tells of them."""
+        servers = [self._known[server.name] for server in self.servers]
+        return {"probe": self._known[self.probe.name], "servers": servers}
 
     def _universal(self) -> Perturbation:
         """u of Eq. 7, by steps of a level up the gradient's sign: far from all faces, whatever the face."""
@@ -223,24 +257,18 @@ class Lesson:
         return train(
             {"cloud": Learner(module, torch.optim.Adam(module.parameters(), self.learning.rate))},
             step,
-            Examples(count, lambda rows: rows),
+            Examples(count, lambda rows: rows, self._shown),
             self.folder / place,
             engine=self.engine,
             judge=judge,
             track=self.track,
-            probe=self.probe.name,
-            servers=[server.name for server in self.servers],
-            pairs=count,
+            **self._nets,
             **settings,
         )
 
 
 def _ask(judge: Judge, cloud: Cloud, epoch: int) -> Figures:
     return judge(epoch, cloud)
-
-
-def _digest(what: object) -> str:
-    return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:12]
 
 
 def _save(tensor: Tensor, file: Path) -> None:
