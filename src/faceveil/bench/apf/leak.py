@@ -24,6 +24,7 @@ from faceveil.bench.base import Cell, Experiment, Found, Plan, Settings, Table, 
 from faceveil.bench.material import BATCH, Material, People, wanted
 from faceveil.datasets import Faces
 from faceveil.methods.apf import Apf
+from faceveil.methods.apf.device import STIR
 from faceveil.methods.scene import Scene
 from faceveil.metrics import ssim
 from faceveil.objectives.feature import PLAIN, Dodging, distance
@@ -33,9 +34,9 @@ from faceveil.service.wire import CODES
 from faceveil.types import Embeddings, Images
 
 EPSILON = 8.0  # 8-bit levels (section 4.1)
-STEPS = 10  # of the gradient's attack, as in the released code
+STEPS = 10  # of the gradient's attack, as in the released code, where its kind says no other number
+LONG, NO_DELTA = f"apf, {Apf.steps} steps", "apf, no delta"
 BLOCK = 8  # pixels wide are the blocks of which some are kept
-STIR = 0.1  # 8-bit levels: how far from the photo its own gradient is looked for, as there it is zero
 
 Rows = Int64[ndarray, " n"]
 Gallery = Float[Tensor, "people d"]
@@ -127,7 +128,7 @@ class Interception:
     """Photos and the gradients that were made of them, as they are sent at some settings.
 
     "gradient" is "one step", the gradient itself (Eq. 1 before its sign), or "apf", what the method finds in `STEPS`
-    steps of DI2-FGSM, with or without delta (Eq. 13).
+    steps of DI2-FGSM, with delta (Eq. 13); "apf, 30 steps" as `protect` does it; "apf, no delta" without.
     """
 
     material: Material
@@ -155,7 +156,8 @@ class Interception:
         scene = Scene.cut(images, self.probe.card.input.template, (self.probe,))
         if kind == "one step":
             return self._one_step(images, scene)
-        method = Apf((self.probe,), steps=STEPS, scatter=kind == "apf", seed=self.material.seed)
+        steps = Apf.steps if kind == LONG else STEPS
+        method = Apf((self.probe,), steps=steps, scatter=kind != NO_DELTA, seed=self.material.seed)
         return method.gradient(scene) * (255 / EPSILON)
 
     def _one_step(self, images: Images, scene: Scene) -> Images:
@@ -311,7 +313,8 @@ def _settings(epochs: int, batch: int, most: int | None = None) -> tuple[Setting
         ("apf", "signs, a share flipped", 0.25),
         ("apf", "signs of blocks", 4),
         ("apf", "signs of blocks", 8),
-        ("apf, no delta", "values", 2),
+        (NO_DELTA, "values", 2),
+        (LONG, "values", 2),
         ("apf", "signs, a share flipped", 0.4),
         ("apf", "signs in a share of blocks", 0.2),
         ("apf", "signs of blocks", 2),
