@@ -244,7 +244,7 @@ def test_a_server_that_shuts_down_finishes_what_it_began():
 
 
 def test_too_many_connections_are_refused_and_tried_again():
-    gate, limits = Gate(), Limits(connections=2)
+    gate, limits = Gate(), Limits(connections=1)
     with served(app_of(gate, limits), limits) as server, pytest.warns(CloudAway, match=r"busy \(503\)"):
         first = threading.Thread(target=lambda: Remote(address(server), model="toy")(GRADIENTS))
         first.start()
