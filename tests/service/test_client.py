@@ -5,7 +5,7 @@ import subprocess
 import threading
 import time
 import warnings
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 import pytest
 import torch
@@ -185,9 +185,64 @@ def test_a_refusal_need_not_give_a_reason(body):
 
 def test_a_slow_answer_is_not_waited_for():
     gate = Gate()
-    with served(app_of(gate)) as server, pytest.warns(CloudAway, match="cannot be reached"):
+    with served(app_of(gate)) as server, pytest.warns(CloudAway, match="too slowly"):
         Remote(address(server), model="toy", seconds=0.2)(GRADIENTS)
         gate.open.set()
+
+
+@contextmanager
+def talking(words, tail, *, read=2**20, pause=0.02):
+    """The address of a server that reads so many bytes, says its words at once, and the tail until nobody listens."""
+
+    def work():
+        with suppress(OSError):
+            while True:
+                connection, _ = door.accept()
+                with suppress(OSError), connection:
+                    connection.settimeout(0.2)
+                    with suppress(TimeoutError):
+                        left = read
+                        while left > 0:
+                            left -= len(connection.recv(left))
+                    connection.sendall(words)
+                    while tail:
+                        connection.sendall(tail)
+                        time.sleep(pause)
+
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        thread = threading.Thread(target=work)
+        thread.start()
+        yield f"http://127.0.0.1:{door.getsockname()[1]}"
+        door.shutdown(socket.SHUT_RDWR)
+    thread.join()
+
+
+OK, KIND = b"HTTP/1.1 200 OK\r\n", f"Content-Type: {wire.MEDIA_TYPE}\r\n".encode()
+ENDLESS = {
+    "a status line": (b"HTTP/1.1 200 ", b"O"),
+    "headers": (OK, b"a: b\r\n"),
+    "interim answers": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "a body": (OK + KIND + b"\r\n", b"x"),
+    "trailers": (OK + KIND + b"Transfer-Encoding: chunked\r\n\r\n0\r\n", b"a: b\r\n"),
+    "a refusal": (b"HTTP/1.1 404 Not Found\r\n\r\n", b"x"),
+}
+
+
+@pytest.mark.parametrize("pause", [0, 0.02])
+@pytest.mark.parametrize(("words", "tail"), ENDLESS.values(), ids=ENDLESS.keys())
+def test_no_answer_goes_on_longer_than_the_seconds(words, tail, pause):
+    start = time.monotonic()
+    with talking(words, tail, pause=pause) as url, warnings.catch_warnings(), suppress(ServiceError):
+        warnings.simplefilter("ignore", CloudAway)
+        assert torch.equal(Remote(url, model="toy", seconds=0.6, tries=1)(GRADIENTS), GRADIENTS)
+    assert time.monotonic() - start < 3
+
+
+def test_hears_a_refusal_that_comes_before_all_was_sent():
+    many = Grid(8, 256).noise(codes(64, 256))
+    body = b'HTTP/1.1 401 Unauthorized\r\nContent-Length: 15\r\n\r\n{"error": "no"}'
+    with talking(body, b"", read=2**16) as url, pytest.raises(ServiceError, match=r"refused \(401\): no"):
+        Remote(url, model="toy", values=256, together=64, tries=1)(many)
 
 
 def test_bears_the_token():
@@ -200,11 +255,43 @@ def test_bears_the_token():
 
 
 @pytest.mark.parametrize(
-    "url", ["photos.example", "ftp://a", "file:///etc/passwd", "http://photos.example", "https://", "https://me:pw@a"]
+    "url",
+    [
+        *("photos.example", "ftp://a", "file:///etc/passwd", "http://photos.example", "https://", "https://me:pw@a"),
+        *(
+            "https://[bad",
+            "https://a:b",
+            "https://a/\xe4",
+            "https://\xe4",
+            "https://a?b=1",
+            "https://a#b",
+            "https://a b",
+        ),
+    ],
 )
 def test_sends_to_encrypted_addresses_only(url):
     with pytest.raises(SettingError):
         Remote(url)
+
+
+@pytest.mark.parametrize("token", ["", "secret\n", "a b", "\u20ac"])
+def test_bears_no_token_that_fits_no_header(token):
+    with pytest.raises(SettingError, match="the token is") as caught:
+        Remote("https://photos.example", token=token)
+    assert not token or token not in str(caught.value)
+
+
+@pytest.mark.parametrize("wrong", [{"tries": 0}, {"seconds": 0.0}, {"seconds": float("nan")}])
+def test_tries_at_least_once(wrong):
+    with pytest.raises(SettingError, match="more than 0"):
+        Remote("https://photos.example", **wrong)
+
+
+@pytest.mark.parametrize("status", [408, 425, 500, 501, 521])
+def test_what_may_pass_is_no_refusal(status):
+    with answering((status, {}, b"")) as (url, asked), pytest.warns(CloudAway, match="busy"):
+        remote(url, tries=2)[0](GRADIENTS)
+    assert len(asked) == 2
 
 
 @pytest.mark.parametrize("epsilon", [0.5, 33.0, float("nan")])

@@ -197,10 +197,11 @@ def protect(
 
 def _cloud(method: str, server: str, epsilon: float | None) -> "Remote":
     """A server's cloud; of what it warns, a line is said."""
-    from faceveil.service.client import Remote
+    from faceveil.service.client import CloudAway, Remote
 
     if method != "apf":
         raise SettingError(f"--server is for --method apf; {method} works on this machine alone")
+    warnings.simplefilter("always", CloudAway)  # each time that it is away, not the first alone
     warnings.showwarning = lambda message, *details: fail(f"warning: {message}")
     token = os.environ.get("FACEVEIL_TOKEN")
     return Remote(server, token=token) if epsilon is None else Remote(server, epsilon, token)

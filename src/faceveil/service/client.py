@@ -3,14 +3,20 @@
 import json
 import math
 import random
+import re
+import socket
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
-from http.client import HTTPException, HTTPResponse
+from functools import partial
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from io import BufferedReader, RawIOBase
+from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
-from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
+from urllib.request import HTTPHandler, HTTPRedirectHandler, HTTPSHandler, ProxyHandler, Request, build_opener
 
 import torch
 
@@ -21,7 +27,7 @@ from faceveil.service import wire
 from faceveil.types import Images
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
-AGAIN = (408, 425, 429, 500, 502, 503, 504)  # what may go away by itself
+AGAIN = (408, 425, 429)  # what may go away by itself, beside all from 500
 WORDS = 300  # the longest refusal that is repeated
 
 
@@ -45,10 +51,11 @@ class Remote:
     times, waiting twice as long each time, up to `pause` seconds and by chance less, so that many clients do not come
     back at once; or as long as the service says. One request with all its tries takes at most about `seconds`. Then,
     and where the answer is not what it must be, warns `CloudAway` and gives back the gradient itself, which is a weaker
-    cloak; and leaves the service alone for `rest` seconds.
+    cloak; and leaves the service alone for `rest` seconds. Of `epsilon` the service gets the whole levels.
 
     An address is https, or http on this machine: a gradient says who is in the photo (docs/service.md), so that it
-    travels encrypted only. Redirections are not followed. Raises `SettingError` for other addresses.
+    travels encrypted only. Redirections are not followed. Raises `SettingError` for other addresses, for a token that
+    no header can bear, and for settings that make no sense.
     """
 
     url: str
@@ -66,8 +73,12 @@ class Remote:
     chance: random.Random = field(default_factory=random.Random, repr=False)
 
     def __post_init__(self) -> None:
-        where = urlsplit(self.url)
-        if where.scheme not in ("http", "https") or not where.hostname or "@" in where.netloc:
+        try:
+            where = urlsplit(self.url)
+            fits = where.scheme in ("http", "https") and where.hostname and where.port != 0 and self.url.isascii()
+        except ValueError:
+            fits = False
+        if not fits or re.search(r"[@?#\s]", self.url):
             raise SettingError(f"{self.url!r} is no server's address; give https://HOST[:PORT]")
         if where.scheme == "http" and where.hostname not in LOOPBACK:
             raise SettingError(
@@ -75,9 +86,15 @@ class Remote:
             )
         if not 1 <= self.epsilon < wire.LARGEST + 1:
             raise SettingError(f"epsilon is {self.epsilon:g}; with a server give 1 to {wire.LARGEST}")
+        if self.token is not None and not re.fullmatch("[!-~]+", self.token):
+            raise SettingError("the token is empty, or has spaces or letters that no header bears; give another")
+        if self.tries < 1 or not self.seconds > 0:
+            raise SettingError(
+                f"{self.tries} tries within {self.seconds:g} s reach no server; give more than 0 of both"
+            )
         self._resting_until = -math.inf
         direct = [ProxyHandler({})] if where.hostname in LOOPBACK else []
-        self._opener = build_opener(_Straight, *direct)
+        self._opener = build_opener(_Straight, _Plain, _Encrypted, *direct)
 
     def __call__(self, gradients: Images) -> Images:
         """The noise for each face; the gradients themselves where there is none.
@@ -109,7 +126,8 @@ class Remote:
     def _ask(self, data: bytes, expected: int) -> bytes:
         """The answer, tried again while that may help."""
         end = self.clock() + self.seconds
-        for attempt in range(1, self.tries + 1):
+        attempt = 1
+        while True:
             try:
                 return self._exchange(data, expected, end)
             except _Away as away:
@@ -119,7 +137,7 @@ class Remote:
                 if self.clock() + wait >= end:
                     raise
                 self.sleep(wait)
-        raise _Away("was not asked, as tries is 0", None)
+                attempt += 1
 
     def _exchange(self, data: bytes, expected: int, end: float) -> bytes:
         headers = {"Content-Type": wire.MEDIA_TYPE, "Accept": wire.MEDIA_TYPE}
@@ -134,6 +152,8 @@ class Remote:
                 raise _refusal(error) from error
         except URLError as error:
             raise _Away(f"cannot be reached ({error.reason})") from error
+        except TimeoutError as error:
+            raise _Away("answers too slowly") from error
         except (OSError, HTTPException) as error:
             raise _Away(f"cannot be reached ({type(error).__name__})") from error
 
@@ -156,9 +176,67 @@ class _Straight(HTTPRedirectHandler):
         return None
 
 
+class _Ending(HTTPConnection):
+    """A connection that ends in time, however slowly and endlessly the other side goes on talking."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.response_class = partial(_Answer, end=time.monotonic() + float(named["timeout"]))  # type: ignore[assignment]
+
+    def send(self, data: Any) -> None:
+        """Sends, and goes on to what the other side said where it listens no longer: why, perhaps."""
+        with suppress(BrokenPipeError, ConnectionResetError):
+            super().send(data)
+
+
+class _EncryptedEnding(_Ending, HTTPSConnection):
+    """The same over TLS."""
+
+
+class _Plain(HTTPHandler):
+    def http_open(self, request: Request) -> HTTPResponse:
+        return self.do_open(_Ending, request)
+
+
+class _Encrypted(HTTPSHandler):
+    def https_open(self, request: Request) -> HTTPResponse:
+        return self.do_open(_EncryptedEnding, request)
+
+
+class _Answer(HTTPResponse):
+    """What is read of it, whether interim answers, headers, body or trailers, is read before the end or not at all."""
+
+    def __init__(self, sock: socket.socket, *given: Any, end: float, **named: Any) -> None:
+        super().__init__(sock, *given, **named)
+        self.fp.close()
+        self.fp = BufferedReader(_Until(sock, end))
+
+
+class _Until(RawIOBase):
+    """What comes from a socket until then."""
+
+    def __init__(self, sock: socket.socket, end: float) -> None:
+        self.sock, self.end = sock, end
+        self.raw = sock.makefile("rb", buffering=0)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self.end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self.sock.settimeout(left)
+        return self.raw.readinto(buffer)
+
+    def close(self) -> None:
+        self.raw.close()
+        super().close()
+
+
 def _refusal(error: HTTPError) -> Exception:
     """Why there is no noise: something that may pass, or else a refusal in the service's words."""
-    if error.code in AGAIN:
+    if error.code in AGAIN or error.code >= 500:
         again = error.headers.get("Retry-After", "")
         return _Away(f"is busy ({error.code})", float(again) if again.isascii() and again.isdecimal() else 0.0)
     try:
