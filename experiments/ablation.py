@@ -63,7 +63,6 @@ class Variant(Veil):
     masked: float = 1.0  # steps follow the masking by this power
     detailed: bool = True  # those of detail follow that of detail
     signs: bool = False  # steps by the gradient's sign
-    colors: bool = False  # each channel moves on its own
     smoothing: int = 0  # the width of a Gaussian over the gradient
     suffering: bool = True  # JPEG, halving and rounding in the loop
     views: str = "plain"  # a step's gradient is the mean of those through each
@@ -107,7 +106,7 @@ class Variant(Veil):
         walk = (
             *((VarianceTuning(4 / 255, self.neighbors),) if self.neighbors else ()),
             *((Smoothing(self.smoothing),) if self.smoothing else ()),
-            *(() if self.colors else (Colorless(),)),
+            Colorless(),
             Momentum(self.decay),
         )
         attack = GradientAttack(budget, self.steps, step, walk, random_start=True, views=VIEWS[self.views])
@@ -318,6 +317,7 @@ VARIANTS = {
     "the mirror bent at 3 x 3 places, lit by 0.4, away 2": {"mirror": (0.07, 0.4, 3), "away": 2.0},
     "away 1": {"away": 1.0},
     "away 1.5": {"away": 1.5},
+    "away 1.5, quality 30": {"away": 1.5, "quality": 30.0},
     "only away, 8 levels on all of the face": {"toward": "nobody", "even": 8.0},
     "only away, 12 levels on all of the face": {"toward": "nobody", "even": 12.0},
     "only away, 0.05": {"toward": "nobody", "dissimilarity": 0.05},
@@ -329,7 +329,6 @@ VARIANTS = {
     "only away, 0.05, momentum 0.9": {"toward": "nobody", "dissimilarity": 0.05, "decay": 0.9},
     "only away, 0.05, twice the jitter": {"toward": "nobody", "dissimilarity": 0.05, "jitter": (0.12, 0.12, 0.08)},
     "12 levels on all of the face": {"even": 12.0},
-    "colors, too": {"colors": True},
     "gradients smoothed, 5 pixels": {"smoothing": 5},
     "no jitter of the alignment": {"jitter": (0.0, 0.0, 0.0)},
     "half the jitter": {"jitter": (0.03, 0.03, 0.02)},
@@ -358,7 +357,6 @@ VARIANTS = {
     "the face bent by up to 3 pixels, nothing else": {"warped": 3.0, "even": 1e-3},
     "the face bent by up to 1 pixel, and quality 50": {"warped": 1.0, "quality": 50.0},
     "quality 30": {"quality": 30.0},
-    "quality 40 (balanced)": {"quality": 40.0},
     "quality 50 (light)": {"quality": 50.0},
     "quality 10 (strong)": {"quality": 10.0},
     "at most 48 levels": {"epsilon": 48.0},
