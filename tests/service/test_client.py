@@ -1,17 +1,20 @@
 import random
 import shutil
 import socket
+import ssl
 import subprocess
 import threading
 import time
 import warnings
 from contextlib import contextmanager, suppress
+from functools import partial
 
 import pytest
 import torch
 from clouds import TOKEN, Curved, Gate, address, answering, app_of, codes, free_port, message, served
 
 from faceveil.attacks.quantization import Grid
+from faceveil.cli.protect import _cloud
 from faceveil.errors import ServiceError, SettingError
 from faceveil.service import wire
 from faceveil.service.client import CloudAway, Remote
@@ -191,58 +194,109 @@ def test_a_slow_answer_is_not_waited_for():
 
 
 @contextmanager
-def talking(words, tail, *, read=2**20, pause=0.02):
-    """The address of a server that reads so many bytes, says its words at once, and the tail until nobody listens."""
+def listening(talk):
+    """The port of a server that talks thus on each connection, one after the other."""
 
     def work():
         with suppress(OSError):
             while True:
                 connection, _ = door.accept()
                 with suppress(OSError), connection:
-                    connection.settimeout(0.2)
-                    with suppress(TimeoutError):
-                        left = read
-                        while left > 0:
-                            left -= len(connection.recv(left))
-                    connection.sendall(words)
-                    while tail:
-                        connection.sendall(tail)
-                        time.sleep(pause)
+                    talk(connection)
 
     with socket.create_server(("127.0.0.1", 0)) as door:
+        door.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**14)  # so that what is not read cannot all be sent
         thread = threading.Thread(target=work)
         thread.start()
-        yield f"http://127.0.0.1:{door.getsockname()[1]}"
+        yield door.getsockname()[1]
         door.shutdown(socket.SHUT_RDWR)
     thread.join()
 
 
+def saying(words, tail=b"", *, read=2**20, pause=0.02):
+    """Reads so many bytes, says its words at once, and the tail until nobody listens, or for five seconds."""
+
+    def talk(connection):
+        connection.settimeout(0.2)
+        with suppress(TimeoutError):
+            left = read
+            while left > 0:
+                left -= len(connection.recv(left))
+        end = time.monotonic() + 5
+        connection.sendall(words)
+        while tail and time.monotonic() < end:
+            connection.sendall(tail)
+            time.sleep(pause)
+
+    return talk
+
+
+@contextmanager
+def within(seconds):
+    start = time.monotonic()
+    yield
+    assert time.monotonic() - start < seconds
+
+
 OK, KIND = b"HTTP/1.1 200 OK\r\n", f"Content-Type: {wire.MEDIA_TYPE}\r\n".encode()
+NO = b'HTTP/1.1 401 Unauthorized\r\nContent-Length: 15\r\n\r\n{"error": "no"}'
 ENDLESS = {
     "a status line": (b"HTTP/1.1 200 ", b"O"),
     "headers": (OK, b"a: b\r\n"),
     "interim answers": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
     "a body": (OK + KIND + b"\r\n", b"x"),
     "trailers": (OK + KIND + b"Transfer-Encoding: chunked\r\n\r\n0\r\n", b"a: b\r\n"),
-    "a refusal": (b"HTTP/1.1 404 Not Found\r\n\r\n", b"x"),
 }
 
 
 @pytest.mark.parametrize("pause", [0, 0.02])
 @pytest.mark.parametrize(("words", "tail"), ENDLESS.values(), ids=ENDLESS.keys())
 def test_no_answer_goes_on_longer_than_the_seconds(words, tail, pause):
-    start = time.monotonic()
-    with talking(words, tail, pause=pause) as url, warnings.catch_warnings(), suppress(ServiceError):
-        warnings.simplefilter("ignore", CloudAway)
-        assert torch.equal(Remote(url, model="toy", seconds=0.6, tries=1)(GRADIENTS), GRADIENTS)
-    assert time.monotonic() - start < 3
+    with listening(saying(words, tail, pause=pause)) as port, within(3), pytest.warns(CloudAway):
+        client = Remote(f"http://127.0.0.1:{port}", model="toy", seconds=0.6, tries=1)
+        assert torch.equal(client(GRADIENTS), GRADIENTS)
+
+
+def test_a_refusal_is_one_though_its_reason_does_not_end():
+    talk = saying(b"HTTP/1.1 404 Not Found\r\n\r\n", b"x")
+    with listening(talk) as port, within(3), pytest.raises(ServiceError, match=r"refused \(404\): without a reason"):
+        Remote(f"http://127.0.0.1:{port}", model="toy", seconds=0.6, tries=1)(GRADIENTS)
+
+
+def test_the_addresses_of_a_host_share_the_seconds(monkeypatch):
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", 1))] * 10
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *asked, **kind: found)
+    monkeypatch.setattr(socket.socket, "connect", silent)
+    with within(3), pytest.warns(CloudAway, match="timed out"):
+        Remote("https://photos.example", model="toy", seconds=0.6, tries=1)(GRADIENTS)
+
+
+def silent(sock, where):
+    """What connecting is to an address where nobody answers."""
+    time.sleep(sock.gettimeout())
+    raise TimeoutError("timed out")
 
 
 def test_hears_a_refusal_that_comes_before_all_was_sent():
     many = Grid(8, 256).noise(codes(64, 256))
-    body = b'HTTP/1.1 401 Unauthorized\r\nContent-Length: 15\r\n\r\n{"error": "no"}'
-    with talking(body, b"", read=2**16) as url, pytest.raises(ServiceError, match=r"refused \(401\): no"):
-        Remote(url, model="toy", values=256, together=64, tries=1)(many)
+    with listening(saying(NO, read=2**16)) as port, pytest.raises(ServiceError, match=r"refused \(401\): no"):
+        Remote(f"http://127.0.0.1:{port}", model="toy", values=256, together=64, tries=1)(many)
+
+
+def test_nothing_goes_unencrypted_through_a_proxy_that_breaks_off(monkeypatch):
+    heard = bytearray()
+
+    def talk(connection):
+        connection.settimeout(5)
+        connection.recv(2**16)
+        connection.shutdown(socket.SHUT_WR)
+        while piece := connection.recv(2**16):
+            heard.extend(piece)
+
+    with listening(talk) as port, pytest.warns(CloudAway, match="cannot be reached"):
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{port}")
+        Remote("https://photos.example", model="toy", token=TOKEN, tries=1)(GRADIENTS)
+    assert not heard
 
 
 def test_bears_the_token():
@@ -266,6 +320,9 @@ def test_bears_the_token():
             "https://a?b=1",
             "https://a#b",
             "https://a b",
+            "https://a..b",
+            "https://%E4",
+            "https://a\x7f",
         ),
     ],
 )
@@ -281,10 +338,23 @@ def test_bears_no_token_that_fits_no_header(token):
     assert not token or token not in str(caught.value)
 
 
-@pytest.mark.parametrize("wrong", [{"tries": 0}, {"seconds": 0.0}, {"seconds": float("nan")}])
-def test_tries_at_least_once(wrong):
-    with pytest.raises(SettingError, match="more than 0"):
-        Remote("https://photos.example", **wrong)
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("tries", 0), ("together", 0), *(("seconds", wrong) for wrong in (0.0, float("nan"), float("inf")))],
+)
+def test_tries_at_least_once_and_not_for_ever(name, value):
+    with pytest.raises(SettingError, match=f"{name}.* {value:g}"):
+        Remote("https://photos.example", **{name: value})
+
+
+def test_the_command_line_says_each_time_that_the_cloud_is_away(capsys):
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        client = _cloud("apf", f"http://127.0.0.1:{free_port()}", None)
+        client.tries, client.rest = 1, 0
+        for _ in range(2):
+            client(GRADIENTS)
+    assert capsys.readouterr().err.count("cannot be reached") == 2
 
 
 @pytest.mark.parametrize("status", [408, 425, 500, 501, 521])
@@ -356,7 +426,10 @@ def test_a_client_that_says_nothing_is_let_go():
             assert silent.recv(1) == b""
 
 
-@pytest.mark.skipif(not shutil.which("openssl"), reason="needs openssl, for a certificate")
+needs_openssl = pytest.mark.skipif(not shutil.which("openssl"), reason="needs openssl, for a certificate")
+
+
+@needs_openssl
 def test_speaks_over_tls(tmp_path, monkeypatch):
     cert, key = certificate(tmp_path)
     with served(app_of(), certfile=cert, keyfile=key) as server:
@@ -367,6 +440,76 @@ def test_speaks_over_tls(tmp_path, monkeypatch):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             assert not torch.equal(Remote(url, model="toy")(GRADIENTS), GRADIENTS)
+
+
+def encrypted(talk, cert, key):
+    """The same over TLS."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+
+    def over(connection):
+        with context.wrap_socket(connection, server_side=True) as wrapped:
+            talk(wrapped)
+
+    return over
+
+
+def handshaking(connection):
+    """Says one byte after the other of a TLS handshake that never ends."""
+    saying(b"\x16\x03\x03\x40\x00", b"\x02", read=1)(connection)
+
+
+def reading(connection):
+    """Reads little by little, for five seconds."""
+    end = time.monotonic() + 5
+    while time.monotonic() < end and connection.recv(2**13):
+        time.sleep(0.1)
+
+
+@needs_openssl
+@pytest.mark.parametrize(
+    "talk", [handshaking, reading, saying(OK, b"a", read=2**15)], ids=["handshake", "reading", "head"]
+)
+def test_no_exchange_over_tls_goes_on_longer_than_the_seconds(talk, tmp_path, monkeypatch):
+    cert, key = certificate(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(cert))
+    monkeypatch.setattr(socket, "create_connection", partial(narrow, socket.create_connection))
+    many = Grid(8, 256).noise(codes(16, 256))
+    talk = talk if talk is handshaking else encrypted(talk, cert, key)
+    with listening(talk) as port, pytest.warns(CloudAway), within(3):
+        Remote(f"https://localhost:{port}", model="toy", values=256, seconds=0.6, tries=1)(many)
+
+
+@needs_openssl
+def test_what_follows_the_connection_has_all_the_time_that_is_left(tmp_path, monkeypatch):
+    cert, key = certificate(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(cert))
+
+    def late(connection):
+        time.sleep(0.5)
+        encrypted(saying(NO, read=2**10), cert, key)(connection)
+
+    with listening(late) as port, pytest.raises(ServiceError, match="401"):
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", port))] * 10
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *asked, **kind: found)
+        Remote(f"https://localhost:{port}", model="toy", seconds=3.0, tries=1)(GRADIENTS)
+
+
+def narrow(connect, *given):
+    """A connection that takes little before the other side has read it."""
+    connection = connect(*given)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**14)
+    return connection
+
+
+@needs_openssl
+def test_hears_such_a_refusal_over_tls(tmp_path, monkeypatch):
+    cert, key = certificate(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(cert))
+    many = Grid(8, 256).noise(codes(64, 256))
+    talk = encrypted(saying(NO, read=2**15), cert, key)
+    with listening(talk) as port, pytest.raises(ServiceError, match=r"refused \(401\): no"):
+        Remote(f"https://localhost:{port}", model="toy", values=256, together=64, tries=1)(many)
 
 
 def certificate(folder):

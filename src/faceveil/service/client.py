@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from io import BufferedReader, RawIOBase
+from ssl import SSLEOFError
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
@@ -29,6 +30,7 @@ from faceveil.types import Images
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 AGAIN = (408, 425, 429)  # what may go away by itself, beside all from 500
 WORDS = 300  # the longest refusal that is repeated
+LONGEST = 86_400  # seconds for a request
 
 
 class CloudAway(UserWarning):
@@ -75,10 +77,11 @@ class Remote:
     def __post_init__(self) -> None:
         try:
             where = urlsplit(self.url)
-            fits = where.scheme in ("http", "https") and where.hostname and where.port != 0 and self.url.isascii()
+            host = (where.hostname or "").encode("idna")
+            fits = where.scheme in ("http", "https") and host and b"%" not in host and where.port != 0
         except ValueError:
             fits = False
-        if not fits or re.search(r"[@?#\s]", self.url):
+        if not fits or not re.fullmatch("[!-~]+", self.url) or re.search("[@?#]", self.url):
             raise SettingError(f"{self.url!r} is no server's address; give https://HOST[:PORT]")
         if where.scheme == "http" and where.hostname not in LOOPBACK:
             raise SettingError(
@@ -88,10 +91,10 @@ class Remote:
             raise SettingError(f"epsilon is {self.epsilon:g}; with a server give 1 to {wire.LARGEST}")
         if self.token is not None and not re.fullmatch("[!-~]+", self.token):
             raise SettingError("the token is empty, or has spaces or letters that no header bears; give another")
-        if self.tries < 1 or not self.seconds > 0:
-            raise SettingError(
-                f"{self.tries} tries within {self.seconds:g} s reach no server; give more than 0 of both"
-            )
+        if min(self.tries, self.together) < 1:
+            raise SettingError(f"tries is {self.tries}, together {self.together}; give at least 1 of both")
+        if not 0 < self.seconds <= LONGEST:
+            raise SettingError(f"seconds is {self.seconds:g}; give more than 0, and at most {LONGEST}, a day")
         self._resting_until = -math.inf
         direct = [ProxyHandler({})] if where.hostname in LOOPBACK else []
         self._opener = build_opener(_Straight, _Plain, _Encrypted, *direct)
@@ -131,7 +134,7 @@ class Remote:
             try:
                 return self._exchange(data, expected, end)
             except _Away as away:
-                if away.again is None or attempt == self.tries:
+                if away.again is None or attempt >= self.tries:
                     raise
                 wait = max(away.again, self.chance.uniform(0, self.pause * 2 ** (attempt - 1)))
                 if self.clock() + wait >= end:
@@ -177,15 +180,27 @@ class _Straight(HTTPRedirectHandler):
 
 
 class _Ending(HTTPConnection):
-    """A connection that ends in time, however slowly and endlessly the other side goes on talking."""
+    """A connection that ends in time, however slowly and endlessly the other side goes on talking or listening."""
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
-        self.response_class = partial(_Answer, end=time.monotonic() + float(named["timeout"]))  # type: ignore[assignment]
+        self.end = time.monotonic() + float(named["timeout"])
+        self.response_class = partial(_Answer, end=self.end)  # type: ignore[assignment]
+        self._create_connection = self._reach
+
+    def _reach(self, address: tuple[str, int], timeout: float, *given: Any) -> socket.socket:
+        """A socket to one of a host's addresses, which share the time."""
+        many = len(socket.getaddrinfo(*address, type=socket.SOCK_STREAM))
+        sock = socket.create_connection(address, timeout / many, *given)
+        sock.settimeout(_left(self.end))
+        return sock
 
     def send(self, data: Any) -> None:
         """Sends, and goes on to what the other side said where it listens no longer: why, perhaps."""
-        with suppress(BrokenPipeError, ConnectionResetError):
+        if self.sock is None:
+            self.connect()  # whose errors count: what has no TLS yet must not be sent on
+        with suppress(BrokenPipeError, ConnectionResetError, SSLEOFError):
+            self.sock.settimeout(_left(self.end))
             super().send(data)
 
 
@@ -223,15 +238,20 @@ class _Until(RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        left = self.end - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        self.sock.settimeout(left)
+        self.sock.settimeout(_left(self.end))
         return self.raw.readinto(buffer)
 
     def close(self) -> None:
         self.raw.close()
         super().close()
+
+
+def _left(end: float) -> float:
+    """The seconds until then; raises `TimeoutError` where there are none."""
+    left = end - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("timed out")
+    return left
 
 
 def _refusal(error: HTTPError) -> Exception:
