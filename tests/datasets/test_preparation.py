@@ -1,6 +1,7 @@
 import io
 import pickle
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -111,9 +112,15 @@ def test_several_processes_of_one_torchrun_wait_for_each_other(dataset, tmp_path
     monkeypatch.setenv("WORLD_SIZE", "2")
     place = tmp_path / "mtcnn-24-0.6-0.7-0.8"
     place.mkdir()
-    lock = FileLock(place / "lock", thread_local=False)
-    lock.acquire()
-    threading.Timer(0.3, lock.release).start()
+    held = threading.Event()
+
+    def hold():
+        with FileLock(place / "lock"):
+            held.set()
+            time.sleep(0.3)
+
+    threading.Thread(target=hold).start()
+    assert held.wait(10)
     assert len(prepared(dataset, Finder(), folder=tmp_path))
 
 
