@@ -100,7 +100,7 @@ def test_neighbors_are_what_was_cloaked_beside_a_photo_the_newest_first(tmp_path
     monkeypatch.chdir(tmp_path)
     names = ["me.jpg", "old.jpg", "new.png", "clear.jpg"]
     (tmp_path / "out").mkdir()
-    for path in map(Path, (*names, "out/stranger.jpg", "stranger-cloaked.jpg", "old.txt")):
+    for path in map(Path, (*names, "out/stranger.jpg", "stranger-cloaked.jpg", "old.txt", "out/.old.jpg")):
         path.touch()
     jobs = plan([Path(name) for name in names], output)
     for age, job in enumerate(jobs[:3]):
@@ -113,3 +113,10 @@ def test_neighbors_are_what_was_cloaked_beside_a_photo_the_newest_first(tmp_path
     ]
     assert neighbors(jobs[:1], 1) == found[:1]
     assert neighbors(plan([Path("nowhere/me.jpg")], output), 8) == []
+
+
+def test_neighbors_lie_in_the_photos_own_folder(album):
+    for name in ("a/2.jpg", "b/2.jpg", "b/2-cloaked.jpg"):
+        (album / name).touch()
+    assert [job.source for job in neighbors(plan([Path("a/1.jpg"), Path("b/1.jpg")]), 8)] == [Path("b/2.jpg")]
+    assert neighbors(plan([Path("a/1.jpg")]), 8) == []

@@ -54,23 +54,25 @@ def plan(sources: Sequence[Path], output: Path | None = None, format: str | None
 def neighbors(jobs: Sequence[Job], most: int) -> list[Job]:
     """The photos beside these that were cloaked earlier, to where these will be: the last so many, the newest first."""
     given = {os.path.realpath(job.source) for job in jobs}
-    found: dict[Path, Job] = {}
+    found: dict[Job, float] = {}
     for (here, there), job in {(job.source.parent, job.destination.parent): job for job in jobs}.items():
         ending = job.destination.stem.removeprefix(job.source.stem)
         clear = {path.stem: path for path in _photos(here) if not (_ours(path) or os.path.realpath(path) in given)}
-        for path in _photos(there):
+        for path, written in _photos(there).items():
             source = clear.get(path.stem.removesuffix(ending))
             if source and path.stem.endswith(ending):
-                found[path] = replace(job, source=source, destination=path)
-    return sorted(found.values(), key=lambda job: os.lstat(job.destination).st_mtime, reverse=True)[:most]
+                found[replace(job, source=source, destination=path)] = written
+    return sorted(found, key=found.__getitem__, reverse=True)[:most]
 
 
-def _photos(folder: Path) -> list[Path]:
-    """The photos that lie in a folder itself; none where it cannot be read."""
+def _photos(folder: Path) -> dict[Path, float]:
+    """The photos that lie in a folder itself, but hidden ones, and when each was written; none if it is unreadable."""
     try:
-        return [path for path in sorted(folder.iterdir()) if format_of(path)]
+        with os.scandir(folder) as entries:
+            found = [entry for entry in entries if entry.name[0] != "." and format_of(Path(entry.name))]
+            return {folder / entry.name: entry.stat(follow_symlinks=False).st_mtime for entry in found}
     except OSError:
-        return []
+        return {}
 
 
 def _beside(source: Path) -> Job:
