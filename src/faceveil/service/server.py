@@ -106,13 +106,16 @@ class Noise:
             return self._length(request)
         except HTTPException:
             with suppress(ClientDisconnect, TimeoutError):
-                async with asyncio.timeout(self.limits.seconds):
-                    unheard = self.limits.body
-                    async for piece in request.stream():
-                        unheard -= len(piece)
-                        if unheard < 0:
-                            break
+                await asyncio.wait_for(self._hear_out(request), self.limits.seconds)
             raise
+
+    async def _hear_out(self, request: Request) -> None:
+        """Reads on to the body's end, or to more than a body may have; nothing is kept."""
+        left = self.limits.body
+        async for piece in request.stream():
+            left -= len(piece)
+            if left < 0:
+                return
 
     @contextmanager
     def _held(self, places: int) -> Iterator[None]:
