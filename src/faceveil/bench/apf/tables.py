@@ -56,7 +56,8 @@ def _measure(material: Material, settings: Settings) -> Found:
     }
     curves = {}
     for enhanced, stage in ((False, PLAIN), (True, "s")):
-        made = [noise(cloud, gradient) for cloud in stages.clouds(enhanced)]
+        learned = stages.clouds(enhanced)
+        made = [noise(cloud, gradient) for cloud in (learned if name == CURVED else learned[-1:])]
         added[stage] = made[-1]
         if name == CURVED:
             changes = [stages.add(some, rows) for some in (added["g^"], *made)]
