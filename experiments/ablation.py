@@ -109,7 +109,7 @@ class Variant(Veil):
             Colorless(),
             Momentum(self.decay),
         )
-        attack = GradientAttack(budget, self.steps, step, walk, random_start=True, views=VIEWS[self.views])
+        attack = GradientAttack(budget, self.length, step, walk, random_start=True, views=VIEWS[self.views])
         away = Largest(each(scene, lambda i, guide: Dodging(guide, sources[i]))).through(JPEG(75, 75))
         stop = Stop(away, -self.done) if self.done else None
         with ExitStack() as altered:
@@ -297,8 +297,12 @@ class Smooth(TorchFunctionMode):
 
 VARIANTS = {
     "veil": {},
-    "twice the steps": {"steps": 50},
-    "half the steps": {"steps": 12},
+    "50 steps": {"steps": 50},
+    "25 steps": {"steps": 25},
+    "15 steps": {"steps": 15},
+    "12 steps": {"steps": 12},
+    "8 steps": {"steps": 8},
+    "steps twice as long": {"stride": 2.0},
     "steps half as long": {"stride": 0.5},
     "momentum 0.7": {"decay": 0.7},
     "detail masked as all is": {"detailed": False},
@@ -352,6 +356,9 @@ VARIANTS = {
     "noise of 0.1 on the surrogates' weights": {"perturbed": 0.1},
     "left alone beyond 1.1 thresholds": {"done": 1.1},
     "left alone beyond 1.5 thresholds": {"done": 1.5},
+    "25 steps, left alone beyond 1.3 thresholds": {"steps": 25, "done": 1.3},
+    "25 steps, left alone beyond 1.5 thresholds": {"steps": 25, "done": 1.5},
+    "25 steps, left alone beyond 1.7 thresholds": {"steps": 25, "done": 1.7},
     "faded to 1.1 thresholds": {"faded": 1.1},
     "faded to 1.3 thresholds": {"faded": 1.3},
     "the face bent by up to 3 pixels, nothing else": {"warped": 3.0, "even": 1e-3},

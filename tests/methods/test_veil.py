@@ -9,7 +9,7 @@ from faceveil.errors import SettingError
 from faceveil.faces.region import GRID, Region
 from faceveil.methods.identities import bent
 from faceveil.methods.scene import Scene
-from faceveil.methods.veil import COARSENESS, SMALL, STRENGTHS, Veil
+from faceveil.methods.veil import ALONE, COARSENESS, SMALL, STEPS, STRENGTHS, Veil
 from faceveil.metrics.visibility import Visibility, error
 from photos import scene
 
@@ -61,3 +61,15 @@ def test_the_less_the_way_from_the_person_counts_the_nearer_a_cloak_comes_to_som
 def test_a_quality_of_no_change_is_refused():
     with pytest.raises(SettingError, match="no change at all"):
         Veil((recognizer(0),), quality=100.0)
+
+
+def test_goes_on_for_longer_where_one_surrogate_is_not_alone():
+    def passes(others: int, **settings: int) -> int:
+        guides, seen = [recognizer(i) for i in range(1 + others)], []
+        guides[0].network.register_forward_hook(lambda *given: seen.append(1))
+        Veil(tuple(guides), **settings)([region(0.5)])
+        return len(seen)
+
+    alone = passes(0)
+    assert passes(1) - alone == STEPS - ALONE > 0
+    assert passes(1, steps=3) == passes(0, steps=3) == alone - ALONE + 3

@@ -35,6 +35,8 @@ STRENGTHS = {"light": 50.0, "balanced": 40.0, "strong": 10.0}  # the SSIMULACRA2
 # its size (see docs/veil.md).
 COARSENESS = 1 / 3
 
+STEPS, ALONE = 25, 12  # with several surrogates, and with one, which more steps would fit alone (see docs/veil.md)
+
 SMALL = 112  # pixels: the aligned image of a smaller face is looked at as if it were as large
 
 
@@ -46,8 +48,8 @@ class Veil(Method):
     than `epsilon` 8-bit levels. `away` is how much the way from the person counts beside the way toward somebody else:
     with more a cloak hides as much at a higher quality, and a person's cloaks that are made apart match each other more
     (see docs/veil.md). `apart` is how much the way from the nearest of the person's other cloaks in an album counts; 0
-    leaves them alone. `stride` is a step's root mean square in levels, where the masking is 1; `decay` is the
-    momentum's, `jitter` the alignment's (see `Alignment`).
+    leaves them alone. Of `steps` there are 25 unless given, 12 against one surrogate. `stride` is a step's root mean
+    square in levels, where the masking is 1; `decay` is the momentum's, `jitter` the alignment's (see `Alignment`).
     """
 
     surrogates: tuple[Recognizer, ...]
@@ -55,7 +57,7 @@ class Veil(Method):
     epsilon: float = 32.0
     away: float = 3.0
     apart: float = 1.5
-    steps: int = 25
+    steps: int | None = None
     stride: float = 1.0
     decay: float = 0.5
     jitter: tuple[float, float, float] = (0.06, 0.06, 0.04)
@@ -72,6 +74,11 @@ class Veil(Method):
     def keeps_apart(self) -> bool:
         """Whether the way from a person's other cloaks counts."""
         return self.apart > 0
+
+    @property
+    def length(self) -> int:
+        """How many steps are taken."""
+        return self.steps if self.steps is not None else STEPS if len(self.surrogates) > 1 else ALONE
 
     def cloak(self, scene: Scene) -> Images:
         sources = scene.embed()
@@ -92,7 +99,7 @@ class Veil(Method):
         masked = (share * mask(scene.images) for mask in (masking, detail_masking))
         budget = Unseen(visibility, most, self.epsilon, *masked)
         walk = (Colorless(), Momentum(self.decay))
-        attack = GradientAttack(budget, self.steps, self.stride / 255, walk, random_start=True, seed=self.seed)
+        attack = GradientAttack(budget, self.length, self.stride / 255, walk, random_start=True, seed=self.seed)
         return budget.hold(attack(scene.images, objective), scene.images)
 
 

