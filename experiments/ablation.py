@@ -91,7 +91,7 @@ class Variant(Veil):
         def lead(i, guide):
             if self.toward == "nobody":
                 return Dodging(guide, sources[i])
-            return guide.threshold**-2 * RelativeIdentification(guide, sources[i], others[i][:, None], self.away)
+            return guide.threshold**-2 * RelativeIdentification(guide, sources[i], others[i][:, None], self.walk.away)
 
         def objective(i, guide):
             return lead(i, guide) + self.inner * Change(guide, inner[i]) if self.inner else lead(i, guide)
@@ -109,7 +109,7 @@ class Variant(Veil):
             Colorless(),
             Momentum(self.decay),
         )
-        attack = GradientAttack(budget, self.length, step, walk, random_start=True, views=VIEWS[self.views])
+        attack = GradientAttack(budget, self.walk.steps, step, walk, random_start=True, views=VIEWS[self.views])
         away = Largest(each(scene, lambda i, guide: Dodging(guide, sources[i]))).through(JPEG(75, 75))
         stop = Stop(away, -self.done) if self.done else None
         with ExitStack() as altered:
@@ -305,6 +305,7 @@ VARIANTS = {
     "steps twice as long": {"stride": 2.0},
     "steps half as long": {"stride": 0.5},
     "momentum 0.7": {"decay": 0.7},
+    "momentum 0.8": {"decay": 0.8},
     "detail masked as all is": {"detailed": False},
     "the same, momentum 0.7": {"detailed": False, "decay": 0.7},
     "steps by the gradient's sign": {"signs": True},
@@ -320,6 +321,8 @@ VARIANTS = {
     "the mirror bent by 0.1 at 3 x 3 places": {"mirror": (0.1, 0.2, 3)},
     "the mirror bent at 3 x 3 places, lit by 0.4, away 2": {"mirror": (0.07, 0.4, 3), "away": 2.0},
     "away 1": {"away": 1.0},
+    "away 3": {"away": 3.0},
+    "away 8": {"away": 8.0},
     "away 1.5": {"away": 1.5},
     "away 1.5, quality 30": {"away": 1.5, "quality": 30.0},
     "only away, 8 levels on all of the face": {"toward": "nobody", "even": 8.0},
@@ -352,6 +355,7 @@ VARIANTS = {
     "rectifiers smoothed in the gradient": {"smooth": True},
     "the best of three starts": {"restarts": 3},
     "from the cloak of the generator that ships (AdvFaces)": {"start": "advfaces"},
+    "dropout 0.05 in the surrogates": {"dropout": 0.05},
     "dropout 0.1 in the surrogates": {"dropout": 0.1},
     "noise of 0.1 on the surrogates' weights": {"perturbed": 0.1},
     "left alone beyond 1.1 thresholds": {"done": 1.1},

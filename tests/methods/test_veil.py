@@ -9,7 +9,7 @@ from faceveil.errors import SettingError
 from faceveil.faces.region import GRID, Region
 from faceveil.methods.identities import bent
 from faceveil.methods.scene import Scene
-from faceveil.methods.veil import ALONE, COARSENESS, SMALL, STEPS, STRENGTHS, Veil
+from faceveil.methods.veil import COARSENESS, ONE, SEVERAL, SMALL, STRENGTHS, Veil
 from faceveil.metrics.visibility import Visibility, error
 from photos import scene
 
@@ -71,5 +71,5 @@ def test_goes_on_for_longer_where_one_surrogate_is_not_alone():
         return len(seen)
 
     alone = passes(0)
-    assert passes(1) - alone == STEPS - ALONE > 0
-    assert passes(1, steps=3) == passes(0, steps=3) == alone - ALONE + 3
+    assert passes(1) - alone == SEVERAL.steps - ONE.steps > 0
+    assert passes(1, steps=3) == passes(0, steps=3) == alone - ONE.steps + 3

@@ -9,6 +9,7 @@ through a random alignment, as detectors differ, and as the 8-bit file, as a JPE
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -35,7 +36,17 @@ STRENGTHS = {"light": 50.0, "balanced": 40.0, "strong": 10.0}  # the SSIMULACRA2
 # its size (see docs/veil.md).
 COARSENESS = 1 / 3
 
-STEPS, ALONE = 25, 12  # with several surrogates, and with one, which more steps would fit alone (see docs/veil.md)
+
+class Usual(NamedTuple):
+    """What a walk is like where nothing is said: its steps, and what the ways count (see `Veil`)."""
+
+    steps: int
+    away: float
+    apart: float
+
+
+# Against one surrogate more steps would fit that one alone, and the way toward nobody is none that others know.
+SEVERAL, ONE = Usual(25, 3.0, 1.5), Usual(12, 5.0, 2.5)
 
 SMALL = 112  # pixels: the aligned image of a smaller face is looked at as if it were as large
 
@@ -48,15 +59,16 @@ class Veil(Method):
     than `epsilon` 8-bit levels. `away` is how much the way from the person counts beside the way toward somebody else:
     with more a cloak hides as much at a higher quality, and a person's cloaks that are made apart match each other more
     (see docs/veil.md). `apart` is how much the way from the nearest of the person's other cloaks in an album counts; 0
-    leaves them alone. Of `steps` there are 25 unless given, 12 against one surrogate. `stride` is a step's root mean
-    square in levels, where the masking is 1; `decay` is the momentum's, `jitter` the alignment's (see `Alignment`).
+    leaves them alone. These two and `steps` are `SEVERAL`'s unless given, `ONE`'s against one surrogate. `stride` is a
+    step's root mean square in levels, where the masking is 1; `decay` is the momentum's, `jitter` the alignment's (see
+    `Alignment`).
     """
 
     surrogates: tuple[Recognizer, ...]
     quality: float = STRENGTHS["balanced"]
     epsilon: float = 32.0
-    away: float = 3.0
-    apart: float = 1.5
+    away: float | None = None
+    apart: float | None = None
     steps: int | None = None
     stride: float = 1.0
     decay: float = 0.5
@@ -73,12 +85,13 @@ class Veil(Method):
     @property
     def keeps_apart(self) -> bool:
         """Whether the way from a person's other cloaks counts."""
-        return self.apart > 0
+        return self.walk.apart > 0
 
     @property
-    def length(self) -> int:
-        """How many steps are taken."""
-        return self.steps if self.steps is not None else STEPS if len(self.surrogates) > 1 else ALONE
+    def walk(self) -> Usual:
+        """The steps, and what the ways count: as given, or as is usual with so many surrogates."""
+        own = {key: value for key in Usual._fields if (value := getattr(self, key)) is not None}
+        return (SEVERAL if len(self.surrogates) > 1 else ONE)._replace(**own)
 
     def cloak(self, scene: Scene) -> Images:
         sources = scene.embed()
@@ -87,7 +100,7 @@ class Veil(Method):
         share = torch.ones_like(scene.images[:, :1]) if scene.share is None else scene.share
 
         def elsewhere(i: int, guide: Recognizer) -> Objective:
-            nobody, led = others[i][:, None], (self.away, company[i], self.apart)
+            nobody, led = others[i][:, None], (self.walk.away, company[i], self.walk.apart)
             return guide.threshold**-2 * RelativeIdentification(guide, sources[i], nobody, *led)
 
         objective = scene.mean(elsewhere).through(
@@ -98,8 +111,8 @@ class Veil(Method):
         visibility = Visibility(scene.images, (extents / SMALL).clamp(max=1))
         masked = (share * mask(scene.images) for mask in (masking, detail_masking))
         budget = Unseen(visibility, most, self.epsilon, *masked)
-        walk = (Colorless(), Momentum(self.decay))
-        attack = GradientAttack(budget, self.length, self.stride / 255, walk, random_start=True, seed=self.seed)
+        parts = (Colorless(), Momentum(self.decay))
+        attack = GradientAttack(budget, self.walk.steps, self.stride / 255, parts, random_start=True, seed=self.seed)
         return budget.hold(attack(scene.images, objective), scene.images)
 
 
