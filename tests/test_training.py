@@ -92,7 +92,8 @@ def test_two_devices_learn_as_one(tmp_path):
     """
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     script = [sys.executable, *launch, __file__, str(tmp_path)]
-    subprocess.run(script, check=True, capture_output=True, timeout=120)
+    finished = subprocess.run(script, check=False, capture_output=True, text=True, timeout=120)
+    assert finished.returncode == 0, finished.stderr
     state = torch.load(tmp_path / "two" / "checkpoint.pt", weights_only=True)
     alone, history = run(tmp_path / "one", 2)
     assert torch.allclose(state["modules"]["line"]["weight"], alone.weight, atol=5e-3)
