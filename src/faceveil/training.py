@@ -6,6 +6,7 @@ does. Bare torch.distributed would leave devices, the scaling of gradients and t
 Lightning's trainer would take the loop. Several devices: `torchrun --nproc-per-node 4 -m faceveil train ...`.
 """
 
+import atexit
 import hashlib
 import json
 import math
@@ -70,6 +71,8 @@ class Engine:
             precision=self.precision,  # type: ignore[arg-type]
         )
         fabric.launch()
+        if every > 1:
+            atexit.register(_leave)
         return fabric
 
 
@@ -92,6 +95,12 @@ class Examples:
     count: int
     read: Callable[[Indices], Any]
     told: str = ""
+
+
+def _leave() -> None:
+    """Takes leave of the other devices; a process that ends without it may be aborted by their connection's threads."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 @dataclass(frozen=True)
