@@ -302,7 +302,6 @@ VARIANTS = {
     "15 steps": {"steps": 15},
     "12 steps": {"steps": 12},
     "8 steps": {"steps": 8},
-    "steps twice as long": {"stride": 2.0},
     "steps half as long": {"stride": 0.5},
     "momentum 0.7": {"decay": 0.7},
     "momentum 0.8": {"decay": 0.8},

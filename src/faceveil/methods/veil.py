@@ -45,7 +45,7 @@ class Usual(NamedTuple):
     apart: float
 
 
-# Against one surrogate more steps would fit that one alone, and the way toward nobody is none that others know.
+# Against one surrogate more steps fit that one alone, and the way toward nobody gains nothing (see docs/veil.md).
 SEVERAL, ONE = Usual(25, 3.0, 1.5), Usual(12, 5.0, 2.5)
 
 SMALL = 112  # pixels: the aligned image of a smaller face is looked at as if it were as large
