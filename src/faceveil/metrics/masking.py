@@ -20,12 +20,14 @@ def masking(images: Images) -> Map:
     (Wang et al., 2004, Eq. 13). This is the root of (2 v + C2) / C2, its mean around each pixel.
     """
     brightness = _brightness(images)
-    return _root((_mean(brightness.square()) - _mean(brightness).square()).clamp(min=0))
+    return (_ratio((_mean(brightness.square()) - _mean(brightness).square()).clamp(min=0)) + 1).sqrt()
 
 
 def detail_masking(images: Images) -> Map:
-    """The same for changes of detail, which detail alone masks: little in a blurred picture."""
-    return _root(_mean(detail(_brightness(images)).square()))
+    """By how much detail may change: as the detail that masks it, by the same root but without the 1, so that a blurred
+    picture gets none.
+    """
+    return _ratio(_mean(detail(_brightness(images)).square())).sqrt()
 
 
 def detail(maps: Map) -> Map:
@@ -42,8 +44,9 @@ def _brightness(images: Images) -> Map:
     return 255 * (images * images.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
 
 
-def _root(variance: Map) -> Map:
-    return _mean(2 * variance / STABILITY + 1).sqrt()
+def _ratio(variance: Map) -> Map:
+    """2 v / C2, its mean around each pixel."""
+    return _mean(2 * variance / STABILITY)
 
 
 def _mean(maps: Map) -> Map:
