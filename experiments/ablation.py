@@ -26,11 +26,10 @@ from faceveil.attacks.transforms import Colorless, Momentum, Smoothing, Variance
 from faceveil.bench import held_out
 from faceveil.bench.held_out import ALL, HELD_OUT, ZOO, at, besides
 from faceveil.bench.material import People
-from faceveil.faces.region import GRID
 from faceveil.methods import build
 from faceveil.methods.identities import bent, virtual
 from faceveil.methods.scene import Scene
-from faceveil.methods.veil import COARSENESS, SMALL, Veil
+from faceveil.methods.veil import SMALL, Veil
 from faceveil.metrics.masking import STABILITY, detail_masking, masking
 from faceveil.metrics.visibility import Visibility, error
 from faceveil.objectives.base import Drawn, Objective
@@ -133,12 +132,11 @@ class Variant(Veil):
     def _budget(self, scene, images):
         """What may change, and a step's size."""
         if not (self.even or self.dissimilarity):
-            most = error(self.quality) * (scene.extents / GRID).clamp(min=1) ** COARSENESS
             share = scene.share * masking(images) ** self.masked
             fine = scene.share * detail_masking(images) ** self.masked if self.detailed else share
             visibility = Visibility(images, (scene.extents / SMALL).clamp(max=1))
             kind = Signed if self.signs else Unseen
-            return kind(visibility, most, self.epsilon, share, fine), self.stride / 255
+            return kind(visibility, error(self.quality), self.epsilon, share, fine), self.stride / 255
         levels = self.even * scene.share
         if not self.even:
             levels = allowance(images, scene.share, self.dissimilarity, min(self.epsilon, 16.0), self.root)

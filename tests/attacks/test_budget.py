@@ -104,7 +104,7 @@ def test_says_what_an_epsilon_counts(kind, levels):
 def unseen(images: torch.Tensor, most: float, levels: float = 40.0) -> Unseen:
     share = torch.ones_like(images[:, :1])
     share[..., :6] = 0
-    return Unseen(Visibility(images), torch.full((len(images),), most), levels, share, share / 2)
+    return Unseen(Visibility(images), most, levels, share, share / 2)
 
 
 def test_what_is_seen_too_plainly_comes_back_along_the_error_and_what_is_not_stays():

@@ -1,15 +1,18 @@
 """What a veil keeps, on toys: how plainly it is seen."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image, ImageFilter
 
 from attacks.toys import recognizer
 from faceveil.errors import SettingError
 from faceveil.faces.region import GRID, Region
 from faceveil.methods.identities import bent
 from faceveil.methods.scene import Scene
-from faceveil.methods.veil import COARSENESS, ONE, SEVERAL, SMALL, STRENGTHS, Veil
+from faceveil.methods.veil import ONE, SEVERAL, SMALL, STRENGTHS, Veil
+from faceveil.metrics.masking import detail
 from faceveil.metrics.visibility import Visibility, error
 from photos import scene
 
@@ -34,7 +37,7 @@ def error_of(clear: torch.Tensor, cloaked: torch.Tensor, part: float = 1.0) -> f
 def test_is_seen_no_more_plainly_than_its_strength_says(strength):
     face, quality = region(1.0), STRENGTHS[strength]
     cloaked = Veil((recognizer(0),), quality, steps=8)([face])
-    most = error(quality) * (face.extent / GRID) ** COARSENESS
+    most = error(quality)
     assert face.extent > GRID
     assert 0.6 * most < error_of(face.images, cloaked) <= 1.001 * most
 
@@ -46,7 +49,14 @@ def test_a_small_face_is_looked_at_as_if_it_were_larger():
     cloaked = Veil((recognizer(0),), steps=8)([face])
     most = error(STRENGTHS["balanced"])
     assert 0.7 * most < error_of(face.images, cloaked, part) < 1.1 * most
-    assert error_of(face.images, cloaked) < 0.7 * most
+    assert error_of(face.images, cloaked) < 0.75 * most
+
+
+def test_a_blurred_face_stays_blurred():
+    pixels = np.asarray(Image.fromarray(scene(260, 260)).filter(ImageFilter.GaussianBlur(6)))
+    face = Region.around(FACE, pixels)
+    change = (Veil((recognizer(0),))([face]) - face.images).mean(1, keepdim=True)
+    assert detail(change).std() < 0.012 * change.std()
 
 
 def test_the_less_the_way_from_the_person_counts_the_nearer_a_cloak_comes_to_somebody_else():

@@ -129,7 +129,7 @@ class Unlimited(Budget):
 
 @dataclass(frozen=True)
 class Unseen(Budget):
-    """Changes of brightness that are seen no more plainly than errors of `most` [n]; no channel moves beyond `levels`.
+    """Changes of brightness that are seen no more plainly than an error of `most`; no channel moves beyond `levels`.
 
     `visibility` is that of the clear images. For equal gradients pixels move by the square of `share` [n, 1, h, w],
     nothing where it is 0: gradient descent on changes that are told in units of `share`; their detail is told in units
@@ -137,7 +137,7 @@ class Unseen(Budget):
     """
 
     visibility: Visibility
-    most: Tensor
+    most: float
     levels: float
     share: Tensor
     fine: Tensor
@@ -180,8 +180,7 @@ class Unseen(Budget):
         return images + low * (cloaked - images)
 
     def __getitem__(self, chosen: Tensor) -> "Unseen":
-        visibility, most = self.visibility[chosen], self.most[chosen]
-        return replace(self, visibility=visibility, most=most, share=self.share[chosen], fine=self.fine[chosen])
+        return replace(self, visibility=self.visibility[chosen], share=self.share[chosen], fine=self.fine[chosen])
 
 
 def _check(levels: float) -> None:

@@ -18,7 +18,6 @@ from faceveil.attacks.budget import Linf, Unseen
 from faceveil.attacks.gradient import GradientAttack
 from faceveil.attacks.transforms import Colorless, Momentum
 from faceveil.errors import SettingError
-from faceveil.faces.region import GRID
 from faceveil.methods.base import Method
 from faceveil.methods.identities import bent
 from faceveil.methods.scene import Scene
@@ -30,11 +29,7 @@ from faceveil.objectives.views import JPEG, Halving, OneOf, Rounding
 from faceveil.recognizers import Recognizer
 from faceveil.types import Images
 
-STRENGTHS = {"light": 50.0, "balanced": 40.0, "strong": 10.0}  # the SSIMULACRA2 that each keeps, see `Visibility`
-
-# A cloak that is enlarged with a large face is smoother, and weaker: how plainly it may be seen grows by this power of
-# its size (see docs/veil.md).
-COARSENESS = 1 / 3
+STRENGTHS = {"light": 50.0, "balanced": 30.0, "strong": 10.0}  # the SSIMULACRA2 that each keeps, see `Visibility`
 
 
 class Usual(NamedTuple):
@@ -106,11 +101,9 @@ class Veil(Method):
         objective = scene.mean(elsewhere).through(
             OneOf((JPEG(60, 95, _windows(share)), Halving(), Rounding(), Rounding()))
         )
-        extents = torch.full_like(share[:, 0, 0, 0], GRID) if scene.extents is None else scene.extents
-        most = error(self.quality) * (extents / GRID).clamp(min=1) ** COARSENESS
-        visibility = Visibility(scene.images, (extents / SMALL).clamp(max=1))
+        part = None if scene.extents is None else (scene.extents / SMALL).clamp(max=1)
         masked = (share * mask(scene.images) for mask in (masking, detail_masking))
-        budget = Unseen(visibility, most, self.epsilon, *masked)
+        budget = Unseen(Visibility(scene.images, part), error(self.quality), self.epsilon, *masked)
         parts = (Colorless(), Momentum(self.decay))
         attack = GradientAttack(budget, self.walk.steps, self.stride / 255, parts, random_start=True, seed=self.seed)
         return budget.hold(attack(scene.images, objective), scene.images)
