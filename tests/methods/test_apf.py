@@ -18,6 +18,7 @@ from faceveil.methods.apf.learning import Learning, Lesson, pairs
 from faceveil.methods.scene import Scene
 from faceveil.objectives.feature import distance
 from faceveil.recognizers import Recognizer
+from faceveil.service.client import Remote
 from faceveil.training import Engine, Examples
 
 PROBE, SERVER = recognizer(template="arcface"), recognizer(1, template="arcface")
@@ -117,6 +118,12 @@ def test_the_cloud_on_this_machine_sees_what_a_server_would_see(kept, epsilon):
 
 def test_what_the_cloud_learned_to_fool_was_attacked_too(kept):
     assert Apf((PROBE,), model=str(kept)).attacked == (PROBE.name, "toy-9")
+
+
+def test_so_was_what_a_server_says_that_its_own_module_learned_to_fool(kept):
+    cloud = Remote("http://localhost")
+    cloud.fools = ("toy-8", PROBE.name)
+    assert Apf((PROBE,), model=str(kept), cloud=cloud).attacked == (PROBE.name, "toy-9", "toy-8")
 
 
 def test_another_attack_is_refused():

@@ -28,7 +28,7 @@ from people import portrait
 def module(tmp_path_factory):
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("module") / "small.safetensors"
-    write(Trained(Cloud(width=2).state_dict(), {"width": 2}, {}), path)
+    write(Trained(Cloud(width=2).state_dict(), {"width": 2}, {"servers": ["toy-9"]}), path)
     return path
 
 
@@ -50,11 +50,12 @@ def test_serves_until_it_is_told_to_stop(module):
     environment = os.environ | {"FACEVEIL_TOKEN": TOKEN}
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
         told = ready(f"http://127.0.0.1:{port}", process)
-        noise = Remote(f"http://127.0.0.1:{port}", token=TOKEN, model="small")(gradients)
+        client = Remote(f"http://127.0.0.1:{port}", token=TOKEN, model="small")
+        noise = client(gradients)
         process.send_signal(signal.SIGTERM)
         lines = [json.loads(line) for line in process.stderr]
         assert process.wait(20) in (0, -signal.SIGTERM)
-    assert (told["model"], told["epsilon"]) == ("small", 8)
+    assert (told["model"], told["epsilon"], client.fools) == ("small", 8, ("toy-9",))
     assert (255 * (noise - load(module)(gradients))).abs().max() <= 0.5 + 1e-3
     assert [line["status"] for line in lines if line["event"] == "request"] == [200]
     assert "Finished server process" in lines[-1]["event"]

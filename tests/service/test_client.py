@@ -63,6 +63,21 @@ def test_gets_what_the_cloud_makes(service, values, epsilon):
     assert (255 * found).abs().max() <= epsilon
 
 
+def test_hears_whom_the_module_learned_to_fool(service):
+    client = Remote(service, model="toy")
+    assert client.fools == ()
+    client(GRADIENTS)
+    assert client.fools == ("toy-9", "toy-8")
+
+
+@pytest.mark.parametrize(("told", "heard"), [({}, ()), ({wire.FOOLS: "toy-9, <b>, " + 33 * "a"}, ("toy-9",))])
+def test_takes_names_of_recognizers_only(told, heard):
+    with answering((200, LEVELS | told, noise())) as (url, _):
+        client, _ = remote(url)
+        client(GRADIENTS)
+    assert client.fools == heard
+
+
 def test_sends_the_sign_alone_and_nothing_else():
     with answering((200, LEVELS, noise())) as (url, asked):
         remote(url)[0](GRADIENTS)

@@ -48,6 +48,7 @@ def serve(
     """
     import torch
 
+    from faceveil import trained
     from faceveil.device import choose
     from faceveil.methods.apf.cloud import load
     from faceveil.service.wire import NAME
@@ -72,8 +73,9 @@ def serve(
     if not NAME.fullmatch(called.encode()):
         raise SettingError(f"{called!r} is no model's name; give --name, 1 to 32 of a-z, 0-9, '.', '_' and '-'")
     place = choose(device)
-    cloud = load(model, place)
+    cloud, fools = load(model, place), tuple(trained.read(model).recipe["servers"])
     journal.start()
     if not token and host not in LOOPBACK:
         journal.note(logging.WARNING, "everybody who reaches this address is served; set FACEVEIL_TOKEN")
-    run(application(Model(called, cloud, cloud.epsilon, place), limits, token), limits, host, port, certfile, keyfile)
+    served = application(Model(called, cloud, cloud.epsilon, place, fools), limits, token)
+    run(served, limits, host, port, certfile, keyfile)

@@ -17,12 +17,16 @@ Cloud = Callable[[Images], Images]  # gradients [n, 3, 112, 112] to noise, each 
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A cloud, its name, the epsilon in 8-bit levels for which it was trained, and where it lives."""
+    """A cloud, its name, the epsilon in 8-bit levels for which it was trained, where it lives, and whom it fools.
+
+    `fools` are the names of the recognizers that it learned to fool.
+    """
 
     name: str
     cloud: Cloud
     epsilon: float = 8.0
     device: torch.device | str = "cpu"
+    fools: tuple[str, ...] = ()
 
     def answer(self, asked: Sequence[Message], batch: int) -> list[Message]:
         """Noise for each message, in whole levels within its epsilon; `batch` faces go through the cloud at a time.

@@ -53,7 +53,8 @@ class Remote:
     times, waiting twice as long each time, up to `pause` seconds and by chance less, so that many clients do not come
     back at once; or as long as the service says. One request with all its tries takes at most about `seconds`. Then,
     and where the answer is not what it must be, warns `CloudAway` and gives back the gradient itself, which is a weaker
-    cloak; and leaves the service alone for `rest` seconds. Of `epsilon` the service gets the whole levels.
+    cloak; and leaves the service alone for `rest` seconds. Of `epsilon` the service gets the whole levels. `fools` are
+    the recognizers that the service's module learned to fool, as it said last.
 
     An address is https, or http on this machine: a gradient says who is in the photo (docs/service.md), so that it
     travels encrypted only. Redirections are not followed. Raises `SettingError` for other addresses, for a token that
@@ -96,6 +97,7 @@ class Remote:
         if not 0 < self.seconds <= LONGEST:
             raise SettingError(f"seconds is {self.seconds:g}; give more than 0, and at most {LONGEST}, a day")
         self._resting_until = -math.inf
+        self.fools: tuple[str, ...] = ()
         direct = [ProxyHandler({})] if where.hostname in LOOPBACK else []
         self._opener = build_opener(_Straight, _Plain, _Encrypted, *direct)
 
@@ -164,6 +166,8 @@ class Remote:
         """The body of an answer, of which no more is read than one byte too many."""
         if answer.headers.get_content_type() != wire.MEDIA_TYPE:
             raise _Away("is not faceveil's service", None)
+        told = answer.headers.get(wire.FOOLS, "").split(", ")
+        self.fools = tuple(name for name in told if wire.NAME.fullmatch(name.encode()))
         data = b""
         while len(data) <= expected and (piece := answer.read1(expected + 1 - len(data))):
             data += piece

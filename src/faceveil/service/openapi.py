@@ -7,6 +7,7 @@ from faceveil.service import wire
 
 _ERROR = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
 _AGAIN = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}}}
+_FOOLS = {wire.FOOLS: {"description": "The recognizers that the model learned to fool.", "schema": {"type": "string"}}}
 _ERRORS = {
     400: "Not one whole message of version 1 (see docs/service.md), or too many values or faces in it.",
     401: "The token is missing or wrong.",
@@ -44,7 +45,8 @@ def describe(body: int, seconds: float, token: bool) -> dict[str, Any]:
                     "summary": "Gradients of a few bits in, noise within epsilon out.",
                     "description": f"At most {body} bytes and {seconds:g} seconds. Nothing that arrives is stored.",
                     "requestBody": {"required": True, "content": levels},
-                    "responses": {"200": {"description": "Noise for every face.", "content": levels}} | errors,
+                    "responses": {"200": {"description": "Noise for every face.", "content": levels, "headers": _FOOLS}}
+                    | errors,
                     **guarded,
                 }
             },

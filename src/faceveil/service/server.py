@@ -87,7 +87,7 @@ class Noise:
                 message = self._read(body)
                 answer = await self._answer(message, receive)
                 async with asyncio.timeout(self.limits.seconds):
-                    await _send(bytes(answer), send)
+                    await _send(bytes(answer), self.batcher.model.fools, send)
             status, faces = 200, len(message.codes)
         except HTTPException as refusal:
             status = refusal.status_code
@@ -326,8 +326,9 @@ def _guard(token: str | None) -> Guard:
     return check
 
 
-async def _send(data: bytes, send: Send) -> None:
-    headers = [(b"content-type", wire.MEDIA_TYPE.encode()), (b"content-length", str(len(data)).encode())]
+async def _send(data: bytes, fools: tuple[str, ...], send: Send) -> None:
+    told = {"content-type": wire.MEDIA_TYPE, "content-length": str(len(data)), wire.FOOLS.lower(): ", ".join(fools)}
+    headers = [(name.encode(), value.encode()) for name, value in told.items()]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     for start in range(0, len(data), PIECE):
         await send({"type": "http.response.body", "body": data[start : start + PIECE], "more_body": True})

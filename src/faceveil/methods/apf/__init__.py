@@ -54,8 +54,9 @@ class Apf(Learned):
 
     @property
     def attacked(self) -> tuple[str, ...]:
-        """The probe, and the servers that the module learned to fool; a server's own module counts as if it were it."""
-        return (*(probe.name for probe in self.surrogates), *super().attacked)
+        """The probe, and whom the module learned to fool: the one that ships, and a server's own as far as it says."""
+        probes = (probe.name for probe in self.surrogates)
+        return tuple(dict.fromkeys((*probes, *super().attacked, *getattr(self.cloud, "fools", ()))))
 
     def perturbation(self, faces: Scene) -> Images:
         """The noise for the scene's images, the faces aligned."""
