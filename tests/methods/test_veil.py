@@ -49,7 +49,7 @@ def test_a_small_face_is_looked_at_as_if_it_were_larger():
     cloaked = Veil((recognizer(0),), steps=8)([face])
     most = error(STRENGTHS["balanced"])
     assert 0.7 * most < error_of(face.images, cloaked, part) < 1.1 * most
-    assert error_of(face.images, cloaked) < 0.75 * most
+    assert error_of(face.images, cloaked) < 0.7 * most
 
 
 def test_a_blurred_face_stays_blurred():
