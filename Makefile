@@ -30,7 +30,7 @@ format: .venv/developer
 docs: .venv/developer
 	$(BIN)/python -m typer faceveil.cli utils docs --name faceveil --output docs/cli.md
 
-bench-quick: .venv/installed
+bench-quick: .venv/developer
 	@for name in $$($(BIN)/python -c 'from faceveil.bench import EXPERIMENTS; print(*EXPERIMENTS)'); do \
 	  $(BIN)/faceveil bench $$name --data $(DATA) --quick --output out/bench-quick/$$name || exit; done
 

@@ -31,12 +31,13 @@ def main() -> None:
     parser.add_argument("--pins", type=Path, required=True, help="who is learned from")
     parser.add_argument("--data", type=Path, nargs="+", required=True)
     parser.add_argument("--pairs", type=int, default=400)
+    parser.add_argument("--photos", type=int, default=SCHOOL.photos, help="how many of each person are learned from")
     arguments = parser.parse_args()
     plan = replace(
         TABLES.full,
         choose=Genuine(arguments.pairs),
         settings=({"attack": arguments.attack, **STAGED},),
-        training=SCHOOL,
+        training=replace(SCHOOL, photos=arguments.photos),
     )
     data = {path.name: datasets.open(path) for path in (arguments.pins, *arguments.data)}
     nets = tuple(map(recognizers.load, (PROBE, SERVER)))

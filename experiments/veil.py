@@ -69,15 +69,13 @@ def measure(lfw, out, strength, pairs):
     )
     distances = {name: [] for name in TREATMENTS}
     quality = {"SSIM": [], "PSNR": [], "SSIMULACRA2": []}
-    lost, sheet = 0, []
+    sheet = []
     for photo, (own, other) in zip(report["photos"], pairs, strict=True):
         clear, cloaked = open_rgb(lfw / own), open_rgb(photo["cloaked"])
         known = embed(open_rgb(lfw / other))
         for name, treat in TREATMENTS.items():
             found = embed(treat(cloaked))
-            if found is None:
-                lost += 1
-            else:
+            if found is not None:
                 distances[name].append(np.linalg.norm(found - known))
         center = np.array(clear.shape[1::-1]) / 2
         boxes = [face["box"] for face in photo["faces"]]
@@ -88,9 +86,10 @@ def measure(lfw, out, strength, pairs):
         quality["SSIMULACRA2"].append(ssimulacra2(clear[wider], cloaked[wider]))
         sheet.append([clear[wider], cloaked[wider]])
     save_sheet(sheet[:: len(sheet) // 12][:12], out.with_name(f"{out.name}-sheet.png"))
-    row = {"strength": strength, "photos": len(pairs), "no face found by dlib": lost}
+    row = {"strength": strength, "photos": len(pairs)}
     for name, values in distances.items():
-        row[name] = {"beyond 0.6": float(np.mean(np.array(values) > 0.6)), "median": float(np.median(values))}
+        beyond, median = np.mean(np.array(values) > 0.6), np.median(values)
+        row[name] = {"faces found": len(values), "beyond 0.6": float(beyond), "median": float(median)}
     row |= {name: float(np.mean(values)) for name, values in quality.items()}
     row["seconds per photo"] = float(np.mean([photo["seconds"] for photo in report["photos"]]))
     return row

@@ -232,8 +232,8 @@ def _shares(judged: Found) -> tuple[float, float]:
 
 def _table(cells: Sequence[Cell]) -> Table:
     columns = (
-        *("data", "cloak", "against", "judge", "pairs not matched, clear", "cloaked", "after a resize", "photos"),
-        *("Rank-1-UT", "two cloaked ones", "of one run", "called safe", "and safe from others"),
+        *("data", "cloak", "people", "against", "judge", "pairs not matched, clear", "cloaked", "after a resize"),
+        *("photos", "Rank-1-UT", "two cloaked ones", "of one run", "called safe", "and safe from others"),
         *("SSIMULACRA2", "SSIM", "PSNR", "largest change", "s a face"),
     )
     return Table(columns, tuple(row for cell in cells for row in _rows(cell)))
@@ -247,7 +247,7 @@ def _rows(cell: Cell) -> list[tuple[str, ...]]:
         shares["mean"] = tuple(_mean(column) for column in zip(*shares.values(), strict=True))
     return [
         (
-            *(cell.data, _cloak(cell), against(cell), name),
+            *(cell.data, _cloak(cell), str(len(cell.found["probes"])), against(cell), name),
             *("" if np.isnan(share) else f"{100 * share:.0f} %" for share in own),
             *seen,
             f"{cell.found['seconds']:.1f}",
@@ -387,11 +387,11 @@ HELD_OUT = Experiment(
         "A pair is a cloaked photo and another clear photo of the person; it does not match where their distance is "
         "at least the judge's threshold for one false match in 1,000. Of photos, those count that match none of the "
         "person's others. Rank-1-UT: the nearest of all other photos shows somebody else. Two cloaked ones: pairs "
-        "of two cloaked photos that do not match, if each was cloaked on its own, and if in one run. Called safe: not "
-        "recognized beside the photo itself, at the "
-        "recognizer's own threshold, as `protect` says it of a recognizer that was held out; and safe from others: "
-        "of these, the share that matches no photo of the person in the other judges' eyes. Visibility is that of "
-        "the written file, on the face and a quarter of its width around it."
+        "of two cloaked photos that do not match, if each was cloaked on its own, and if in one run, of 50 of the "
+        "people or fewer. Called safe: not recognized beside the photo itself, at the recognizer's own threshold, as "
+        "`protect` says it of a recognizer that was held out; and safe from others: of these, the share that matches "
+        "no photo of the person in the other judges' eyes. Visibility is that of the written file, on the face and a "
+        "quarter of its width around it."
     ),
     recognizers=(*map(besides, ALL), besides(*ZOO["mobilefacenet"]), "dlib"),
     full=Plan(_everybody, at(200, *_PRESETS)),

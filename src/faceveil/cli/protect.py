@@ -293,7 +293,7 @@ def _sized(outcome: "Outcome") -> Iterator[str]:
     width = round(max(right - left for left, _, right, _ in (each.face.box for each in outcome.faces)))
     if width >= LARGE and outcome.clear:
         longest = round(max(outcome.clear.size) * SMALL / width)
-        better = f"on a smaller copy it shows far less: --longest {longest} --force"
+        better = f"on a smaller copy it shows less: --longest {longest} --force"
         yield f"on a face {width} pixels wide a cloak shows; {better}"
 
 
