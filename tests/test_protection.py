@@ -5,12 +5,13 @@ import pytest
 import torch
 
 import faceveil
-from faceveil.errors import NoFaceError, ServiceError, SettingError
+from faceveil.errors import NoFaceError, ServiceError, SettingError, WeightsError
 from faceveil.faces.region import Region
 from faceveil.jobs import plan
 from faceveil.photo import jpeg
 from faceveil.proof import landmarks_of
-from faceveil.protection import protect_files
+from faceveil.protection import at_hand, protect_files
+from faceveil.recognizers import load, store
 from oracles import dlib_embedding, dlib_embeddings
 from people import group, landscape, portrait
 
@@ -204,6 +205,55 @@ def test_each_photo_says_why_it_was_not_cloaked(error, told, tmp_path):
     outcomes = list(protect_files(protector, plan([tmp_path / "a.png", tmp_path / "b.png"])))
     assert [outcome.error for outcome in outcomes] == [f"{outcome.job.source}: {told}" for outcome in outcomes]
     assert len(outcomes) == 2
+
+
+@pytest.mark.parametrize("stage", ["find", "prove"])
+@pytest.mark.parametrize(("error", "told"), [(RuntimeError("no room"), "no room"), (MemoryError(), "MemoryError")])
+def test_a_photo_for_which_there_is_no_memory_does_not_stop_the_others(stage, error, told, tmp_path, monkeypatch):
+    def fail(*given):
+        raise error
+
+    for name in "ab":
+        faceveil.Photo.from_array(portrait()).save(tmp_path / f"{name}.png")
+    protector = faceveil.Protector("veil", surrogates=["dlib"], judges=["dlib"], settings={"steps": 1})
+    monkeypatch.setattr(protector, stage, fail)
+    outcomes = list(protect_files(protector, plan([tmp_path / "a.png", tmp_path / "b.png"])))
+    assert [outcome.error for outcome in outcomes] == [
+        f"{tmp_path / name}.png: cannot be cloaked ({told}); try it smaller" for name in "ab"
+    ]
+
+
+def test_a_recognizer_without_a_threshold_neither_judges_unasked_nor_lets_anything_be_written(monkeypatch):
+    monkeypatch.setattr(store, "installed", lambda card: "here")
+    here = at_hand()
+    assert "dlib" in here
+    assert "arcface-r50" not in here  # known, but not calibrated
+    bare = load("dlib")
+    monkeypatch.setattr(bare, "card", replace(bare.card, thresholds={}))
+    monkeypatch.setattr("faceveil.recognizers.load", lambda name, device: bare)
+    with pytest.raises(WeightsError, match="calibrate"):
+        faceveil.Protector(surrogates=["dlib"], judges=["dlib"])
+
+
+def test_all_photos_of_a_person_choose_whom_fawkes_leads_them_to(protector):
+    """Of two strangers the one is farther from the first photo, the other from the nearer of both (Eq. 1)."""
+    photos = [faceveil.Photo.from_array(np.ascontiguousarray(some)) for some in (portrait(), portrait()[:, ::-1] // 3)]
+    first, second = (protector.see(photo, protector.find(photo))[0][0] for photo in photos)
+    way = second - first
+    across = torch.roll(way, 1) - way * (torch.roll(way, 1) @ way) / (way @ way)
+    far, middle = first + 3 * way, (first + second) / 2 + 2.45 * way.norm() * across / across.norm()
+    told = {"targets": (torch.stack([far, middle]),)}
+    personal = faceveil.Protector("fawkes", choice=faceveil.Choice(only_like=photos[0]), settings=told)
+    assert torch.equal(personal.method.targets[0], far[None])
+    for _ in range(2):  # whoever was enrolled before
+        personal.enroll(iter(photos[1:]))
+        assert torch.equal(personal.method.targets[0], middle[None])
+
+
+def test_the_photo_by_which_a_person_is_known_may_show_fewer_faces_than_are_chosen_from():
+    known = faceveil.Photo.from_array(portrait())
+    protector = faceveil.Protector("opom", choice=faceveil.Choice((1,), only_like=known), settings={"steps": 1})
+    assert protector.method.mask is not None
 
 
 def test_a_person_who_is_known_gets_one_cloak_for_all_photos(tmp_path):

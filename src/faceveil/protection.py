@@ -2,11 +2,12 @@
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from io import BytesIO
+from itertools import chain
 from typing import Any
 
 from faceveil import recognizers
@@ -31,6 +32,7 @@ TOGETHER = 8  # photos that are cloaked together, unless they have more than
 PIXELS = 50_000_000
 NEIGHBORS = 8  # photos beside those of a run that were cloaked earlier, from whose cloaks a person's are led apart
 ENROLLED = 9  # photos by which a person is known, beside the one that is given
+FOREIGN = (RuntimeError, MemoryError)  # what PyTorch raises, and what fails for want of memory
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,9 @@ class Protector:
         `at_hand`, APF's with its own probe, other methods' against dlib. The `judges` measure them, too: all
         recognizers on this machine unless they are named. `targets` are photos of people as whom a method may disguise
         a face.
+
+        Raises `SettingError` for a method or settings that make no sense, `WeightsError` for a recognizer that is not
+        here or has no threshold, and `NoFaceError` where `targets` or `only_like` show no face.
         """
         self.device = choose(device)
         if judges is None:
@@ -93,12 +98,14 @@ class Protector:
         self.detector = Detector(self.device)
         self.surrogates = tuple(loaded[name] for name in surrogates)
         self.judges = tuple(loaded.values())
+        for recognizer in self.judges:
+            _ = recognizer.threshold  # raises `WeightsError` now, before anything is written
         own = {"seed": seed, **(settings or {})}
         if epsilon is not None:
             own["epsilon"] = epsilon
         if targets:
             own["targets"] = self._targets(targets)
-        self.method = build(method, self.surrogates, own)
+        self.method = self._built = build(method, self.surrogates, own)
         self.choice = choice or Choice()
         self._wanted = self._person(self.choice.only_like) if self.choice.only_like else None
         self.enroll([])
@@ -115,26 +122,22 @@ class Protector:
             if missing:
                 raise NoFaceError(f"there is no face {missing[0]}; the {len(faces)} found are 0 to {len(faces) - 1}")
             faces = [faces[number] for number in dict.fromkeys(self.choice.faces)]
-        if self._wanted is not None:
-            near = distance(self._embed(photo.pixels, faces), self._wanted.expand(len(faces), -1))
-            faces = [face for face, d in zip(faces, near.tolist(), strict=True) if d < self.surrogates[0].threshold]
-            if not faces:
-                raise NoFaceError("none of its faces is like the person's; nothing written")
-        return faces
+        if not (wanted := self._like(photo, faces)):
+            raise NoFaceError("none of its faces is like the person's; nothing written")
+        return wanted
 
-    def enroll(self, photos: Sequence[Photo]) -> None:
+    def enroll(self, photos: Iterable[Photo]) -> None:
         """Let a method that cloaks a person's photos alike know the person of `only_like`, by that photo and these.
 
         Without `only_like`, and for other methods, nothing happens; photos without the person are passed over.
         """
-        known = self.choice.only_like
-        if known is None or not isinstance(self.method, Personal):
+        known, method = self.choice.only_like, self._built
+        if known is None or not isinstance(method, Personal):
             return
         regions = []
-        for photo in (known, *photos):
-            with suppress(NoFaceError):
-                regions.append(Region.around(landmarks_of(self.find(photo)[0]), photo.pixels, photo.gray))
-        method = self.method
+        for photo in chain([known], photos):
+            faces = self._like(photo, self.detector([photo.pixels])[0])
+            regions += _regions(photo, faces[:1])
         self.method = method.enroll(Scene.of(regions, method.guides, method.jitter, method.weights))
 
     def cloak(
@@ -151,6 +154,13 @@ class Protector:
         """The proofs of a clear photo's faces in the photo that is shared."""
         attacked = self.method.attacked
         return tuple(prove(self.detector, self.judges, attacked, clear.pixels, shared.pixels, faces))
+
+    def _like(self, photo: Photo, faces: list[Face]) -> list[Face]:
+        """Those of a photo's faces in which the first surrogate sees the person; all where nobody is wanted."""
+        if self._wanted is None or not faces:
+            return faces
+        near = distance(self._embed(photo.pixels, faces), self._wanted.expand(len(faces), -1))
+        return [face for face, d in zip(faces, near.tolist(), strict=True) if d < self.surrogates[0].threshold]
 
     def _person(self, photo: Photo) -> Embeddings:
         faces = self.detector([photo.pixels])[0]
@@ -181,8 +191,9 @@ def at_hand() -> tuple[str, ...]:
 
 
 def _here() -> list[Card]:
+    """Those whose weights are here, and a threshold, without which nobody can judge."""
     found = map(cards.read, recognizers.names())
-    return [card for card in found if store.installed(card)]
+    return [card for card in found if card.thresholds and store.installed(card)]
 
 
 def cloak(
@@ -281,14 +292,8 @@ def protect_files(protector: Protector, jobs: Sequence[Job], writing: Writing | 
     for folder in {job.destination.parent for job in jobs}:
         remove_leftovers(folder)
     if isinstance(protector.method, Personal) and protector.choice.only_like:
-        protector.enroll(
-            [
-                work.clear
-                for group in _read(jobs[:ENROLLED], replace(writing, force=True))
-                for work in group
-                if work.clear
-            ]
-        )
+        known = chain.from_iterable(_read(jobs[:ENROLLED], replace(writing, force=True)))
+        protector.enroll(work.clear for work in known if work.clear)
     groups = _read(jobs, writing)
     with ThreadPoolExecutor(2) as pool:
         ahead = pool.submit(next, groups, None)
@@ -330,6 +335,8 @@ def _read(jobs: Sequence[Job], writing: Writing) -> Iterator[list[_Work]]:
                 work.clear = _open(job, writing)
         except FaceveilError as error:
             work.error = str(error)
+        except FOREIGN as error:
+            work.error = _told(job, error)
         own = work.clear.width * work.clear.height if work.clear else 0
         if group and (len(group) == TOGETHER or pixels + own > PIXELS):
             yield group
@@ -372,10 +379,17 @@ def _find(protector: Protector, group: Sequence[_Work]) -> None:
         start = time.perf_counter()
         try:
             work.faces = protector.find(work.clear) if work.clear else ()
-        except FaceveilError as error:
-            work.error = f"{one_line(work.job.source)}: {error}"
+        except (FaceveilError, *FOREIGN) as error:
+            work.error = _told(work.job, error)
             work.faceless = isinstance(error, NoFaceError)
         work.seconds = time.perf_counter() - start
+
+
+def _told(job: Job, error: Exception) -> str:
+    """One line about an error that does not name the photo."""
+    foreign = isinstance(error, FOREIGN)
+    told = f"cannot be cloaked ({one_line(error) or type(error).__name__}); try it smaller" if foreign else error
+    return f"{one_line(job.source)}: {told}"
 
 
 def _cloak(protector: Protector, group: Sequence[_Work], album: Album) -> None:
@@ -383,13 +397,11 @@ def _cloak(protector: Protector, group: Sequence[_Work], album: Album) -> None:
     start = time.perf_counter()
     try:
         cloaked = protector.cloak([work.clear for work in group if work.clear], [work.faces for work in group], album)
-    except (FaceveilError, RuntimeError, MemoryError) as error:
+    except (FaceveilError, *FOREIGN) as error:
         for work in group if len(group) > 1 else ():
             _cloak(protector, [work], album)
         if len(group) == 1:
-            refused = isinstance(error, FaceveilError)
-            told = error if refused else f"cannot be cloaked ({one_line(error)}); try it smaller"
-            group[0].error = f"{one_line(group[0].job.source)}: {told}"
+            group[0].error = _told(group[0].job, error)
         return
     for work, photo in zip(group, cloaked, strict=True):
         work.cloaked = photo
@@ -411,5 +423,7 @@ def _outcome(protector: Protector, work: _Work) -> Outcome:
         proofs = protector.prove(clear, shared.result(), work.faces)
     except FaceveilError as error:
         return Outcome(work.job, error=str(error))
+    except FOREIGN as error:
+        return Outcome(work.job, error=_told(work.job, error))
     seconds = work.seconds + time.perf_counter() - start
     return Outcome(work.job, proofs, notes=clear.notes, seconds=seconds, clear=clear, shared=shared.result())
