@@ -99,9 +99,10 @@ class Variant(Veil):
         aim = self._together(scene, objective)
         images = self._warp(scene, aim.through(suffered)) if self.warped else scene.images
         budget, step = self._budget(scene, images)
+        start = None
         if self.start:
             first = build(self.start, scene.surrogates, {"seed": self.seed}).cloak(scene)
-            budget = Started(**vars(budget), change=first - scene.images)
+            start = budget.project(images + first - scene.images, images)
         walk = (
             *((VarianceTuning(4 / 255, self.neighbors),) if self.neighbors else ()),
             *((Smoothing(self.smoothing),) if self.smoothing else ()),
@@ -114,7 +115,8 @@ class Variant(Veil):
         with ExitStack() as altered:
             self._alter(scene, altered)
             tries = [
-                replace(attack, seed=self.seed + i)(images, aim.through(suffered), stop) for i in range(self.restarts)
+                replace(attack, seed=self.seed + i)(images, aim.through(suffered), stop, start)
+                for i in range(self.restarts)
             ]
         if isinstance(budget, Unseen):
             tries = [budget.hold(each, images) for each in tries]
@@ -235,16 +237,6 @@ class Signed(Unseen):
 
     def step(self, gradient, size):
         return -size * self.share * gradient.sign()
-
-
-@dataclass(frozen=True)
-class Started(Unseen):
-    """The budget of a walk that starts with a given change."""
-
-    change: torch.Tensor | None = None
-
-    def start(self, images, generator):
-        return self.project(images + self.change, images)
 
 
 @dataclass(frozen=True)

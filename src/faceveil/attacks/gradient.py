@@ -62,12 +62,19 @@ class GradientAttack:
     seed: int = 0
     views: tuple[View, ...] = ()
 
-    def __call__(self, images: Images, objective: Objective, stop: Stop | None = None) -> Images:
-        """Cloaked images; those that `stop` finds good enough are left as they are from then on."""
+    def __call__(
+        self, images: Images, objective: Objective, stop: Stop | None = None, start: Images | None = None
+    ) -> Images:
+        """Cloaked images, by a walk from `start` where it is given.
+
+        Those that `stop` finds good enough are left as they are from then on.
+        """
         generator = Generator().manual_seed(self.seed)
         budget, finished = self.budget, torch.empty_like(images)
         active = torch.arange(len(images), device=images.device)
-        cloaked = budget.start(images, generator) if self.random_start else images
+        if start is None:
+            start = budget.start(images, generator) if self.random_start else images
+        cloaked = start
         memories = [images.new_zeros(len(images), 1, 1, 1) for _ in self.transforms]
         pace = images.new_zeros(len(images)) if stop is None else stop.start(cloaked)
         for step in range(self.steps):

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Generator
 
 from faceveil.attacks.budget import Linf
+from faceveil.attacks.gradient import GradientAttack
 from faceveil.methods.base import Method
 from faceveil.methods.scene import Scene
 from faceveil.metrics.structure import blurred
@@ -54,7 +55,7 @@ class LowKey(Method):
 
     def cloak(self, scene: Scene) -> Images:
         """The cloaked images of a scene."""
-        images, budget = scene.images, Linf(self.epsilon, scene.share)
+        images = scene.images
         sources, blurred = scene.embed(), Blur(self.kernel, self.sigma)
 
         def away(i: int, surrogate: Recognizer) -> Objective:
@@ -62,12 +63,9 @@ class LowKey(Method):
             return 0.5 * (plain + plain.through(blurred))
 
         objective = scene.mean(away) + self.price * Dissimilarity(images, scene.share, SCALES)
-        cloaked = Linf(self.start, scene.share).start(images, Generator().manual_seed(self.seed))
-        for _ in range(self.steps):
-            cloaked.requires_grad_()
-            (gradient,) = torch.autograd.grad(objective(cloaked).sum(), cloaked)
-            cloaked = budget.project(cloaked.detach() + budget.step(gradient, self.step_size / 255), images)
-        return cloaked
+        start = Linf(self.start, scene.share).start(images, Generator().manual_seed(self.seed))
+        attack = GradientAttack(Linf(self.epsilon, scene.share), self.steps, self.step_size / 255)
+        return attack(images, objective, start=start)
 
 
 def _relative(embeddings: Embeddings, sources: Embeddings) -> PerImage:
