@@ -1,14 +1,19 @@
 import io
 import os
 import pickle
+import re
 import struct
+import tomllib
+import tracemalloc
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from packaging.requirements import Requirement
 from safetensors.torch import save, save_file
 from torch import nn
 
@@ -52,6 +57,80 @@ def test_reads_a_pickled_dictionary_of_arrays(tmp_path):
     arrays = {name: tensor.numpy() for name, tensor in TENSORS.items()}
     (tmp_path / "x").write_bytes(pickle.dumps(arrays, protocol=2))
     assert same(checkpoint.tensors(tmp_path / "x"))
+
+
+@pytest.mark.parametrize("kind", ["<f2", ">f2", "<f4", ">f4", "<f8", ">f8", "<i4", ">i4", "<i8", ">i8", "u1"])
+def test_reads_pickled_numbers_of_any_width_and_order(tmp_path, kind):
+    rows = np.arange(6).reshape(2, 3).astype(kind)
+    (tmp_path / "x").write_bytes(pickle.dumps({"c": rows, "f": np.asfortranarray(rows), "one": rows[1, 2, ...]}, 2))
+    found = {name: tensor.tolist() for name, tensor in checkpoint.tensors(tmp_path / "x").items()}
+    assert found == {"c": [[0, 1, 2], [3, 4, 5]], "f": [[0, 1, 2], [3, 4, 5]], "one": 5}
+
+
+class Told:
+    """Pickled as a call and the state that its result is given."""
+
+    def __init__(self, *told):
+        self.told = told
+
+    def __reduce__(self):
+        return self.told
+
+
+def dtype(code, *state):
+    return Told(np.dtype, (code, False, True), state)
+
+
+def array(of, raw, shape=(2,)):
+    return Told(np.zeros(0).__reduce__()[0], (np.ndarray, (0,), b"b"), (1, shape, of, False, raw))
+
+
+PLAIN = (3, "<", None, None, None, -1, -1, 0)
+OBJECTS = (4, "|", None, ("f",), {"f": (np.dtype("O"), 0)}, 8, 1, 0, {})  # and no flag that tells of objects
+
+
+def test_reads_an_array_of_python_2_whose_bytes_are_text(tmp_path):
+    raw = np.float32([1.5, -2]).tobytes()
+    (tmp_path / "x").write_bytes(pickle.dumps({"a": array(dtype("f4", *PLAIN), raw.decode("latin1"))}, 2))
+    assert checkpoint.tensors(tmp_path / "x")["a"].tolist() == [1.5, -2]
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (array(dtype("V8", *OBJECTS), b"A" * 8, (1,)), "of the kind '|O8'"),  # NumPy would follow the address AAAAAAAA
+        (array(np.dtype("V8"), b"A" * 16), "of the kind '|V8'"),
+        (array(dtype("f4", 3, "O,<"), bytes(8)), "of the kind 'O,<f4'"),
+        (array("f4", bytes(8)), "no attribute 'kind'"),
+        (array(np.dtype("f4"), bytes(7)), "multiple of element size"),
+        (array(np.dtype("f4"), bytes(12)), "array of size 3 into shape (2,)"),
+        (array(np.dtype("f4"), bytes(8), (-1,)), "8 bytes are no array of the shape (-1,)"),
+        (array(np.dtype("f4"), bytes(8), (10**9, [1])), "cannot be interpreted as an integer"),
+        (np.dtype("f4"), "no attribute 'numbers'"),
+    ],
+)
+def test_a_forged_array_is_one_plain_error(tmp_path, content, fault):
+    (tmp_path / "x").write_bytes(pickle.dumps({"a": content}, 2))
+    with pytest.raises(WeightsError, match=f"safely .*{re.escape(fault)}"):
+        checkpoint.tensors(tmp_path / "x")
+
+
+def test_a_pickle_takes_no_memory_for_objects_that_it_does_not_have(tmp_path):
+    one_as_the_ten_millionth = b"\x80\x02}r" + struct.pack("<I", 10**7) + b"."
+    (tmp_path / "x").write_bytes(one_as_the_ten_millionth)
+    tracemalloc.start()
+    found = checkpoint.tensors(tmp_path / "x")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found == {}
+    assert peak < 10**6
+
+
+def test_no_pytorch_is_allowed_whose_safe_reader_could_run_code():
+    """PyTorch to 2.5.1: CVE-2025-32434."""
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))["project"]
+    (needed,) = (given for given in map(Requirement, project["dependencies"]) if given.name == "torch")
+    assert "2.5.1" not in needed.specifier
 
 
 def test_reads_an_mxnet_list(tmp_path):
@@ -152,12 +231,13 @@ def test_other_things_in_a_known_container_are_one_plain_error(tmp_path, content
         checkpoint.tensors(tmp_path / "x")
 
 
-@given(st.sampled_from(["safetensors", "mxnet", "torch7", "pytorch"]), st.integers(0), st.integers(0, 255))
+@given(st.sampled_from(["safetensors", "mxnet", "torch7", "pytorch", "numpy"]), st.integers(0), st.integers(0, 255))
 def test_a_changed_byte_or_a_missing_end_is_read_or_refused(tmp_path_factory, kind, at, byte):
     stream = io.BytesIO()
     torch.save(TENSORS, stream)
     network = {"class": "nn.Linear", "weight": TENSORS["a.weight"]}
     whole = {"safetensors": save(TENSORS), "mxnet": mxnet(TENSORS), "torch7": t7(network), "pytorch": stream.getvalue()}
+    whole["numpy"] = pickle.dumps({name: tensor.numpy() for name, tensor in TENSORS.items()}, 2)
     data = bytearray(whole[kind])
     data[at % len(data)] = byte
     path = tmp_path_factory.mktemp("fuzz") / "x"

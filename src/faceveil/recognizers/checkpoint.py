@@ -94,15 +94,42 @@ def _state_dict(found: object) -> Mapping[str, Tensor]:
     raise ValueError("no state dict")
 
 
-class _Arrays(pickle.Unpickler):
+class _Dtype:
+    """Stands in for `np.dtype`, whose own state can pass the file's bytes off as addresses of objects."""
+
+    def __init__(self, code: object, *_: object) -> None:
+        self.code = code
+
+    def __setstate__(self, state: Any) -> None:
+        kind = f"{state[1]}{self.code}"  # the byte order comes first
+        if not re.fullmatch("[<>|](f[248]|i[48]|u1)", kind):
+            raise ValueError(f"its numbers are of the kind {kind!r}")
+        self.kind = np.dtype(kind)
+
+
+class _Array:
+    """Stands in for `np.ndarray`, and takes of its state the numbers alone."""
+
+    def __init__(self, *_: object) -> None: ...
+
+    def __setstate__(self, state: Any) -> None:
+        _, shape, dtype, fortran, raw = state
+        raw = raw.encode("latin1") if isinstance(raw, str) else raw  # Python 2 had no bytes
+        numbers = np.frombuffer(raw, dtype.kind).reshape(shape, order="F" if fortran else "C")
+        if numbers.shape != shape:  # NumPy takes -1 for whatever is left
+            raise ValueError(f"{len(raw)} bytes are no array of the shape {shape}")
+        self.numbers = numbers.astype(numbers.dtype.newbyteorder("="))
+
+
+class _Arrays(pickle._Unpickler):  # the one in C takes memory for as many objects as a file says it has
     """NumPy arrays and plain containers, nothing else."""
 
     def find_class(self, module: str, name: str) -> Any:
         allowed: dict[str, Callable[..., object]] = {
-            "_reconstruct": np.zeros(0).__reduce__()[0],  # type: ignore[dict-item]
-            "ndarray": np.ndarray,
-            "dtype": np.dtype,
-            "encode": lambda text, encoding: text.encode(encoding),
+            "_reconstruct": _Array,
+            "ndarray": _Array,
+            "dtype": _Dtype,
+            "encode": str.encode,
         }
         if module.split(".", maxsplit=1)[0] in ("numpy", "_codecs") and name in allowed:
             return allowed[name]
@@ -117,7 +144,7 @@ def _pickled(data: bytes) -> Mapping[str, Tensor]:
     if b"torch" in data[:4096]:
         return _pytorch(data)
     arrays = _Arrays(io.BytesIO(data), encoding="latin1").load()
-    return {str(name): torch.from_numpy(np.array(array)) for name, array in arrays.items()}
+    return {str(name): torch.from_numpy(array.numbers) for name, array in arrays.items()}
 
 
 def _unknown(data: bytes) -> NoReturn:
