@@ -125,6 +125,14 @@ def test_tensors_that_do_not_fit_are_named(shared, change, message):
         store.fit(card.read("mobilefacenet-espdl"), state)
 
 
+def blank(name, path):
+    """An official file for a card of which no hash was published, all zeros."""
+    with torch.device("meta"):
+        network = store.untrained(card.read(name))
+    torch.save({key: torch.zeros(tensor.shape) for key, tensor in network.state_dict().items()}, path)
+    return path
+
+
 def run(*arguments):
     return CliRunner().invoke(app, [*arguments], env={"COLUMNS": "300"})
 
@@ -168,6 +176,26 @@ def test_pulling_and_verifying_by_command(shared):
     assert run("verify").exit_code == 0
 
 
+@pytest.mark.usefixtures("no_mirror")
+def test_a_damaged_package_is_told_among_the_others(tmp_path, monkeypatch):
+    (file,) = card.read("dlib").sources[0].files
+    path = tmp_path / file.package / file.path
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"cut short")
+    (tmp_path / file.package / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    store.add(card.read("openface"), blank("openface", tmp_path / "official.pth"))
+    here = {row["name"]: row["installed"] for row in json.loads(run("list", "--json").stdout)}
+    assert {name: place for name, place in here.items() if place} == {"dlib": "damaged", "openface": "cache"}
+    assert "damaged" in next(line for line in run("list").stdout.splitlines() if line.split()[0] == "dlib")
+    told = run("verify")
+    assert told.exit_code == 1
+    assert told.stdout.startswith(f"dlib: {path} has sha256")
+    assert told.stdout.endswith("openface: intact\n")
+    with pytest.raises(WeightsError, match="reinstall face_recognition_models"):
+        store.pull(card.read("dlib"))
+
+
 @pytest.mark.parametrize("command", [command.name or command.callback.__name__ for command in app.registered_commands])
 def test_every_command_shows_an_example(command):
     assert "Example: faceveil weights" in run(command, "--help").stdout
@@ -175,11 +203,7 @@ def test_every_command_shows_an_example(command):
 
 @pytest.mark.parametrize("name", ["sphereface", "arcface-irse50", "openface"])
 def test_an_official_file_that_is_no_longer_published_can_be_added(name, tmp_path):
-    with torch.device("meta"):
-        network = store._architecture(card.read(name)).build(**card.read(name).options)
-    state = {key: torch.zeros(tensor.shape) for key, tensor in network.state_dict().items()}
-    torch.save(state, tmp_path / "official.pth")
-    assert "kept as" in run("add", name, str(tmp_path / "official.pth")).stdout
+    assert "kept as" in run("add", name, str(blank(name, tmp_path / "official.pth"))).stdout
     assert store.record(card.read(name)).sources == {"official.pth": weights.digest(tmp_path / "official.pth")}
     assert (
         recognizers.load(name)(torch.zeros(1, 3, *recognizers.load(name).size)).shape[1]

@@ -53,10 +53,17 @@ def untrained(card: Card) -> nn.Module:
 
 
 def installed(card: Card) -> str:
-    """Where the weights are read from: "cache", "package", "mirror", or "" if they are not on this machine."""
+    """Where the weights are read from: "cache", "package" or "mirror"; "" if they are not on this machine.
+
+    "damaged" where the package that should bring them does not: what reads them says what to do.
+    """
     if record(card):
         return "cache"
-    if not _found(card):
+    try:
+        found = _found(card)
+    except WeightsError:
+        return "damaged"
+    if not found:
         return ""
     return "package" if card.sources[0].files[0].package else "mirror"
 
