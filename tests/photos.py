@@ -4,6 +4,7 @@ import base64
 import io
 import struct
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,14 @@ def exif(orientation: int = 1, thumbnail: bytes = b"", order: str = "<") -> byte
     return b"Exif\0\0" + head + body + serial + note + latitude + thumbnail
 
 
+def hostile_exif(tags: Sequence[int], order: str = ">") -> bytes:
+    """A block whose entries, one for each tag, hold the same 4 KiB; the directories that it points at are itself."""
+    pointers = b"".join(struct.pack(order + "HHLL", tag, 4, 1, 8) for tag in (0x8769, 0x8825))
+    entries = b"".join(struct.pack(order + "HHLL", tag, 3, 2048, 0) for tag in tags)
+    head = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(order + "LH", 8, 2 + len(tags))
+    return (head + pointers + entries + bytes(4)).ljust(1 << 14, b"\0")
+
+
 def base64_lines(data: bytes, separator: bytes) -> bytes:
     """Base64 in lines of 76 characters, as in XMP."""
     text = base64.b64encode(data)
@@ -139,6 +148,17 @@ def linear_gray_profile() -> bytes:
     """An ICC profile of gray levels that are proportional to light."""
     curve = b"curv" + bytes(8)
     return profile(b"mntr", b"GRAY", b"XYZ ", {b"kTRC": curve, b"wtpt": b"XYZ " + bytes(4) + D50})
+
+
+def adobe_rgb_profile() -> bytes:
+    """An ICC profile of Adobe RGB (1998), its primaries to three digits: grays are rounded apart in other spaces."""
+    curve = b"curv" + bytes(4) + struct.pack(">LH", 1, 563) + bytes(2)  # the power 563 / 256
+    primaries = {b"rXYZ": (0.610, 0.311, 0.019), b"gXYZ": (0.205, 0.626, 0.061), b"bXYZ": (0.149, 0.063, 0.745)}
+    tags = {
+        name: struct.pack(">4s4x3l", b"XYZ ", *(round(n * 65536) for n in each)) for name, each in primaries.items()
+    }
+    tags |= dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve)
+    return profile(b"mntr", b"RGB ", b"XYZ ", tags | {b"wtpt": b"XYZ " + bytes(4) + D50})
 
 
 def cmyk_profile() -> bytes:

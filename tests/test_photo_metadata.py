@@ -1,9 +1,13 @@
+import struct
+
+import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
+import faceveil.photo.exif as exif_module
 import photos
 from faceveil.errors import UnwritablePhotoError
-from photos import FORMATS, SECRET, decoded, encoded, exif, image, mean_difference, read, scene, telling
+from photos import FORMATS, SECRET, decoded, encoded, exif, hostile_exif, image, mean_difference, read, scene, telling
 
 
 @pytest.mark.parametrize("format", [format for format in FORMATS if format != "BMP"])
@@ -67,6 +71,38 @@ def test_a_picture_inside_xmp_does_not_survive() -> None:
         xmp = b'<li xmpGImg:image="' + text + b'" dc:title="kept" tiff:Orientation="6"/>'
         written = read(encoded(scene(), "JPEG", xmp=xmp)).encode(keep_metadata=True)
         assert image(written).info["xmp"] == b'<li xmpGImg:image="" dc:title="kept" tiff:Orientation="1"/>'
+
+
+HOSTILE = {
+    "nobody asked for": [*range(0x4000, 0x8000), ExifTags.Base.Make],
+    "one and the same": [ExifTags.Base.Artist] * 3000 + [ExifTags.Base.Make],
+    "all that are read": [*ExifTags.Base, *ExifTags.GPS],
+}
+
+
+@pytest.mark.parametrize("tags", HOSTILE.values(), ids=HOSTILE)
+def test_of_hostile_exif_no_more_is_copied_than_it_holds(tags: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    copied, little = [], exif_module._little
+
+    def counted(value: bytes, kind: int, order: str) -> bytes:
+        copied.append(len(value))
+        return little(value, kind, order)
+
+    monkeypatch.setattr(exif_module, "_little", counted)
+    block = hostile_exif(tags)
+    assert ExifTags.Base.Make in exif_module.Exif.read(block).main  # for which the others leave room
+    assert sum(copied) <= 3 * len(block)  # once for each directory
+
+
+def test_of_a_tiffs_own_directory_no_more_is_copied_than_the_file_holds() -> None:
+    tiff = hostile_exif(range(0x4000, 0x5000), "<")
+    assert len(exif_module.Exif().added_to(tiff, b"")) < 3 * len(tiff)
+
+
+def test_a_pointer_of_many_numbers_costs_the_photo_nothing() -> None:
+    many = struct.pack(">HHHLL", 1, ExifTags.IFD.Exif, 4, 100, 8) + bytes(4) + b"\1" * 400
+    photo = read(encoded(scene(), "PNG", exif=b"Exif\0\0MM\0*" + struct.pack(">L", 8) + many))
+    np.testing.assert_array_equal(photo.pixels, scene())
 
 
 def test_metadata_that_does_not_fit_is_an_error_that_says_so() -> None:

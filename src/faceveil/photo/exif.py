@@ -6,6 +6,7 @@ picture can hide in one.
 """
 
 import re
+from collections.abc import Container
 from dataclasses import dataclass, field, replace
 from struct import error, pack, unpack_from
 from typing import NamedTuple
@@ -29,6 +30,7 @@ _EXPOSURE = {Base.ExposureTime, Base.FNumber} | (
     {tag for tag in Base if Base.ExposureProgram <= tag <= Base.Gamma}
     - {Base.GPSInfo, Base.MakerNote, Base.ExifInteroperabilityOffset}
 )
+_ALL = range(1 << 16)
 
 
 class Entry(NamedTuple):
@@ -58,9 +60,10 @@ class Exif:
         if order is None or len(tiff) < 8:
             return cls()
         (start,) = unpack_from(order + "L", tiff, 4)
-        main, thumbnail = _directory(tiff, order, start)
-        exposure, gps = (_directory(tiff, order, _number(main, tag))[0] for tag in _POINTERS)
-        return cls(_only(main, _MAIN), _only(exposure, _EXPOSURE), _only(gps, set(GPS)), thumbnail != 0)
+        main, thumbnail = _directory(tiff, order, start, _MAIN | {*_POINTERS})
+        exposure, _ = _directory(tiff, order, _number(main, IFD.Exif), _EXPOSURE)
+        gps, _ = _directory(tiff, order, _number(main, IFD.GPSInfo), set(GPS))
+        return cls(_only(main, _MAIN), exposure, gps, thumbnail != 0)
 
     @property
     def orientation(self) -> int:
@@ -82,7 +85,7 @@ class Exif:
     def added_to(self, tiff: bytes, xmp: bytes) -> bytes:
         """A little-endian TIFF file with these values in its directory, which moves to the file's end."""
         (start,) = unpack_from("<L", tiff, 4)
-        own, _ = _directory(tiff, "<", start, longest=len(tiff))
+        own, _ = _directory(tiff, "<", start, _ALL, longest=len(tiff))
         main = self.main | own | ({Base.XMLPacket: Entry(_BYTE, xmp)} if xmp else {})
         end = len(tiff) + len(tiff) % 2
         return tiff[:4] + pack("<L", end) + tiff[8:].ljust(end - 8, b"\0") + self._written_at(end, main)
@@ -111,27 +114,38 @@ def _long(value: int) -> Entry:
 
 
 def _number(directory: Directory, tag: int) -> int:
+    """A value of one number; 0 where there is none."""
     entry = directory.get(tag)
-    return int.from_bytes(entry.value, "little") if entry and entry.kind in (_SHORT, _LONG) else 0
+    if entry is None or entry.kind not in (_SHORT, _LONG) or len(entry.value) > 4:
+        return 0
+    return int.from_bytes(entry.value, "little")
 
 
-def _only(directory: Directory, tags: set[Base] | set[GPS]) -> Directory:
+def _only(directory: Directory, tags: Container[int]) -> Directory:
     return {tag: entry for tag, entry in directory.items() if tag in tags}
 
 
-def _directory(tiff: bytes, order: str, start: int, longest: int = LONGEST) -> tuple[Directory, int]:
-    """The entries of the directory at `start` (0 where there is none), and where the next one lies."""
+def _directory(
+    tiff: bytes, order: str, start: int, tags: Container[int], longest: int = LONGEST
+) -> tuple[Directory, int]:
+    """The entries with these tags of the directory at `start` (0 where there is none), and where the next one lies.
+
+    Of a tag's values the first counts. Values that lie apart are together no longer than the file; what hostile entries
+    hold beyond that, one over the other, is left out.
+    """
     entries: Directory = {}
     if start == 0:
         return entries, 0
+    room = len(tiff)
     try:
         (count,) = unpack_from(order + "H", tiff, start)
         for place in range(start + 2, start + 2 + 12 * count, 12):
             tag, kind, number, offset = unpack_from(order + "HHLL", tiff, place)
             size = _SIZES.get(kind, 0) * number
             offset = place + 8 if size <= 4 else offset
-            if 0 < size <= min(longest, len(tiff) - offset):
+            if tag in tags and tag not in entries and 0 < size <= min(longest, room, len(tiff) - offset):
                 entries[tag] = Entry(kind, _little(tiff[offset : offset + size], kind, order))
+                room -= size
         (following,) = unpack_from(order + "L", tiff, start + 2 + 12 * count)
     except error:
         return entries, 0
