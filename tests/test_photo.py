@@ -323,16 +323,29 @@ def test_converts_between_all_formats(source: str, target: str) -> None:
     assert mean_difference(again.pixels, photo.pixels) < 4
 
 
+def in_srgb(light: np.ndarray) -> np.ndarray:
+    """The levels of parts of white's light, by sRGB's curve."""
+    return np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055) * 255
+
+
 def test_a_format_without_profiles_gets_srgb() -> None:
     profile = photos.linear_gray_profile()
     photo = read(encoded(scene()[..., 0], "PNG", icc_profile=profile))
     for format in ("BMP", "WEBP"):
         converted = photo.converted(format)
-        linear = scene()[..., 0] / 255
-        expected = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055) * 255
-        np.testing.assert_allclose(converted.pixels[..., 0], expected, atol=0.51)
+        np.testing.assert_allclose(converted.pixels[..., 0], in_srgb(scene()[..., 0] / 255), atol=0.51)
         assert converted.source.icc == b""
     assert photo.converted("tiff").source.icc == profile
+
+
+def test_a_photo_without_color_has_none_in_srgb() -> None:
+    levels = np.tile(np.arange(256, dtype=np.uint8), (8, 1))
+    gray = np.stack([levels] * 3, axis=-1)
+    converted = read(encoded(gray, "PNG", icc_profile=photos.adobe_rgb_profile())).converted("bmp")
+    assert converted.gray and converted.source.icc == b""
+    expected = in_srgb((gray / 255) ** (563 / 256))
+    np.testing.assert_allclose(converted.pixels, expected, atol=0.6)
+    np.testing.assert_array_equal(decoded(converted.with_pixels(converted.pixels).encode()), converted.pixels)
 
 
 def test_names_formats() -> None:

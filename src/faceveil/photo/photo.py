@@ -119,6 +119,8 @@ class Photo:
             notes.append(f"its transparency became white, because {name} has none")
         if source.icc and not _holds_profile(name, source):
             pixels, _ = from_image(to_srgb(to_image(pixels, gray=source.gray), source.icc))
+            if self.gray:
+                pixels = np.repeat(pixels[..., 1:2], 3, axis=-1)  # the transform rounds channels apart
             source = replace(source, icc=b"")
         return replace(self, pixels=pixels, alpha=alpha, source=source, notes=tuple(notes))
 
