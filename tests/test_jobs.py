@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from faceveil.errors import SettingError
-from faceveil.jobs import Job, neighbors, photos_in, plan
+from faceveil.jobs import Job, cloaked_in, neighbors, photos_in, plan
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_several_folders_stay_apart(album):
 
 
 def test_what_was_written_inside_the_folder_is_not_cloaked_again(album):
-    assert len(list(photos_in(Path("a"), Path("a/deep")))) == 1
+    assert len(photos_in(Path("a"), Path("a/deep"))) == 1
 
 
 def test_a_folder_that_cannot_be_read_is_not_left_out_silently(album, monkeypatch):
@@ -55,7 +55,18 @@ def test_a_folder_that_cannot_be_read_is_not_left_out_silently(album, monkeypatc
 
     scandir = os.scandir
     monkeypatch.setattr(os, "scandir", refuse)
-    assert list(photos_in(Path("a"))) == [Path("a/1.jpg"), Path("a/deep")]
+    assert photos_in(Path("a")) == cloaked_in(Path("a")) == [Path("a/1.jpg"), Path("a/deep")]
+    (album / "a/1-cloaked.jpg").touch()
+    assert cloaked_in(Path("a")) == [Path("a/1-cloaked.jpg"), Path("a/deep")]
+
+
+def test_a_folders_cloaked_photos_are_those_with_the_names_that_we_give(album):
+    assert cloaked_in(Path("a")) == photos_in(Path("a")) == [Path("a/1.jpg"), Path("a/deep/2.PNG")]
+    for name in ("1-cloaked.jpg", "1-cloaked.jpg-proof.png", "deep/3-cloaked.webp", ".4-cloaked.jpg", "5-cloaked.txt"):
+        (album / "a" / name).touch()
+    assert cloaked_in(Path("a")) == [Path("a/1-cloaked.jpg"), Path("a/deep/3-cloaked.webp")]
+    assert photos_in(Path("a")) == [Path("a/1.jpg"), Path("a/deep/2.PNG")]
+    assert cloaked_in(Path("a/1.jpg")) == [Path("a/1.jpg")]
 
 
 def test_a_folder_needs_an_output(album):

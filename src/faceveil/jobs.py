@@ -1,7 +1,7 @@
 """Which photo becomes which file."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -94,25 +94,41 @@ def _is_folder(path: Path) -> bool:
 
 def _ours(path: Path) -> bool:
     """Whether its name is one that an earlier run gave."""
-    return path.stem.endswith(CLOAKED) or path.name.endswith(PROOF)
+    return _cloaked(path) or path.name.endswith(PROOF)
 
 
-def photos_in(path: Path, apart_from: Path | None = None) -> Iterator[Path]:
+def _cloaked(path: Path) -> bool:
+    return path.stem.endswith(CLOAKED)
+
+
+def photos_in(path: Path, apart_from: Path | None = None) -> list[Path]:
     """The photos below a folder, by their suffixes; not hidden or cloaked ones, nor those below another folder.
 
     The path of a photo gives that photo alone. A folder that cannot be read is given itself, to fail as a photo.
     """
+    photos, others = _below(path, apart_from)
+    return [photo for photo in photos if not _ours(photo)] + others
+
+
+def cloaked_in(path: Path) -> list[Path]:
+    """The photos below a folder that are cloaked ones by their names; where none is, as under an `output`, all."""
+    photos, others = _below(path)
+    cloaked = [photo for photo in photos if _cloaked(photo)]
+    return cloaked + others if cloaked else photos_in(path)
+
+
+def _below(path: Path, apart_from: Path | None = None) -> tuple[list[Path], list[Path]]:
+    """The photos below a folder that are not hidden, and the folders that cannot be read; else the path by itself."""
     if not _is_folder(path):
-        yield path
-        return
+        return [], [path]
     other = apart_from and os.path.realpath(apart_from)
+    photos: list[Path] = []
     unreadable: list[OSError] = []
     for folder, folders, files in os.walk(path, onerror=unreadable.append):
         here = Path(folder)
         folders[:] = sorted(name for name in folders if name[0] != "." and os.path.realpath(here / name) != other)
-        photos = (here / name for name in sorted(files) if name[0] != ".")
-        yield from (photo for photo in photos if format_of(photo) and not _ours(photo))
-    yield from (Path(error.filename) for error in unreadable)
+        photos += [here / name for name in sorted(files) if name[0] != "." and format_of(Path(name))]
+    return photos, [Path(error.filename) for error in unreadable]
 
 
 def _check(jobs: Sequence[Job]) -> None:

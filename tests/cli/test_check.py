@@ -1,4 +1,5 @@
 import json
+from shutil import copy
 
 import numpy as np
 import pytest
@@ -90,6 +91,13 @@ def test_a_folder_of_cloaked_photos_is_checked_as_a_program_does(album, capfd):
     report = json.loads(capfd.readouterr().out)
     assert [each.rsplit("/", 2)[1] for each in report["cloaked"]] == ["ann", "bob", "sea"]
     assert report["opinions"][0]["same"][2] is None
+
+
+def test_of_a_folder_with_clear_and_cloaked_photos_the_cloaked_ones_are_checked(album, tmp_path, capfd):
+    copy(album / "mine/1.jpg", tmp_path / "1.jpg")
+    copy(album / "1.jpg", tmp_path / "1-cloaked.jpg")
+    assert run(tmp_path, "--against", album / "mine/2.png", "--as", "face_recognition", "--json") == 0
+    assert json.loads(capfd.readouterr().out)["cloaked"] == [str(tmp_path / "1-cloaked.jpg")]
 
 
 def test_an_unknown_program_is_an_error_of_one_line(album, capfd):

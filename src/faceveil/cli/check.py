@@ -70,15 +70,13 @@ def check(
     from faceveil import checking, recognizers
     from faceveil.device import choose
     from faceveil.faces.detect import Detector
-    from faceveil.jobs import photos_in
+    from faceveil.jobs import cloaked_in, photos_in
     from faceveil.photo import Photo
 
     on = choose(device)
     own = [photo for path in against for photo in photos_in(path)]
     if programs:
-        _check_as(
-            programs, judge, on, list(photos_in(cloaked)), own, list(photos_in(gallery) if gallery else ()), as_json
-        )
+        _check_as(programs, judge, on, cloaked_in(cloaked), own, photos_in(gallery) if gallery else [], as_json)
         return
     judges = [recognizers.load(name, on) for name in judge or ["dlib"]]
     people: dict[str, list[Path]] = {}
