@@ -128,7 +128,7 @@ def test_walks_folders_keeps_the_tree_and_survives_bad_files(tmp_path, capfd):
         (["{me}", "--epsilon", "0"], "epsilon"),
         (["{me}", "--device", "abacus"], "abacus"),
         (["{me}", "--set", "margin"], "a name and a value"),
-        (["{me}", "--set", "steps=ten"], "steps is 'ten', not int"),
+        (["{me}", "--set", "steps=ten"], "steps is 'ten'; give a whole number"),
         (["{me}", "--method", "fawkes", "--set", "mode=huge"], "low, mid, high"),
         (["{folder}"], "-o OUT"),
         (["{me}", "-o", "{folder}"], "would overwrite"),

@@ -1,5 +1,7 @@
 """What holds for every published method, on toys."""
 
+import inspect
+
 import pytest
 import torch
 
@@ -98,11 +100,49 @@ def test_a_faces_cloak_does_not_depend_on_how_many_are_cloaked(name, surrogates)
         ("lowkey", {"epsilon": -1}, "epsilon is -1"),
         ("opom", {"span": "all"}, "span is 'all'; it is one of own, center"),
         ("bim", {"heads": (Softmax(torch.ones(2, 8), torch.zeros(2)),)}, "there are 1 heads; give one for each of 2"),
+        ("veil", {"batch": 0}, "veil: batch is 0; give a whole number from 1 to 1000000$"),
+        ("veil", {"batch": -1}, "batch is -1; give a whole number"),
+        ("veil", {"batch": True}, "batch is True; give a whole number"),
+        ("veil", {"batch": 2.0}, r"batch is 2\.0; give a whole number"),
+        ("veil", {"steps": 0}, "steps is 0; give a whole number from 1"),
+        ("fawkes", {"steps": "ten"}, "fawkes: steps is 'ten'; give a whole number from 1 to 1000000$"),
+        ("cilloni", {"negatives": 0}, "negatives is 0; give a whole number from 1"),
+        ("tip-im", {"power": 0}, "power is 0; give a whole number from 1"),
+        ("illc", {"identities": 10**30}, "identities is 10+; give a whole number from 1"),
+        ("opom", {"seed": -1}, f"seed is -1; give a whole number from 0 to {2**63 - 1}$"),
+        ("opom", {"seed": 2**63}, "seed is 9223372036854775808; give"),
+        ("veil", {"stride": float("nan")}, "veil: stride is nan; give a number greater than 0$"),
+        ("veil", {"stride": 0}, "stride is 0; give a number greater than 0$"),
+        ("fawkes", {"rate": -1.0}, r"rate is -1\.0; give a number greater than 0$"),
+        ("veil", {"quality": float("-inf")}, "quality is -inf; give a number$"),
+        ("veil", {"away": float("inf")}, "away is inf; give a number$"),
+        ("fawkes", {"penalty": 10**400}, "penalty is 10+; give a number$"),
+        ("veil", {"epsilon": True}, "epsilon is True; give a number$"),
+        ("veil", {"jitter": [1]}, r"veil: jitter is \[1\]; give \[a number, a number, a number\]$"),
+        ("veil", {"jitter": [0, 0, float("nan")]}, r"jitter is \[0, 0, nan\]; give"),
+        ("veil", {"jitter": 0.1}, r"jitter is 0\.1; give \[a number"),
+        ("veil", {"weights": ["a"]}, r"veil: weights is \['a'\]; give \[a number, \.\.\.\]$"),
+        ("cilloni", {"targets": [1]}, r"cilloni: targets is \[1\]; give \[Float\[Tensor"),
+        ("fawkes", {"mode": 1}, "mode is 1; give text$"),
+        ("tip-im", {"view": 1}, "view is 1; give Callable$"),
     ],
 )
 def test_says_what_is_wrong_with_a_setting(name, settings, message, surrogates):
     with pytest.raises(SettingError, match=message):
         build(name, surrogates, settings)
+
+
+def test_takes_settings_as_json_has_them(surrogates):
+    """Lists in place of tuples, whole numbers in place of others, null where nothing is said."""
+    method = build("veil", surrogates, {"jitter": [0, 0.5, 1], "weights": [2, 1], "steps": None, "apart": 0, "seed": 0})
+    assert (method.jitter, method.weights, method.steps, method.apart) == ((0, 0.5, 1), (2, 1), None, 0)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_setting_may_have_its_default(name, surrogates):
+    settings = {key: one.default for key, one in inspect.signature(METHODS[name]).parameters.items()}
+    del settings["surrogates"]
+    assert build(name, surrogates, settings) == build(name, surrogates)
 
 
 @pytest.mark.parametrize("name", ["cilloni", "bim", "tip-im", "fawkes"])
