@@ -8,11 +8,13 @@ import urllib.request
 import warnings
 from contextlib import suppress
 
+import numpy as np
 import pytest
 import torch
 from clouds import TOKEN, Gate, address, codes, free_port, served
 from PIL import Image
 
+from faceveil import protection
 from faceveil.attacks.quantization import Grid
 from faceveil.cli import main
 from faceveil.methods.apf.cloud import Cloud, load
@@ -20,7 +22,7 @@ from faceveil.service import journal, server
 from faceveil.service.batching import Model
 from faceveil.service.client import CloudAway, Remote
 from faceveil.service.server import application
-from faceveil.trained import Trained, write
+from faceveil.trained import Trained, read, write
 from people import portrait
 
 
@@ -118,6 +120,26 @@ def test_protects_with_a_cloud_and_with_a_warning_without(tmp_path, capsys, monk
     assert with_cloud[0] == ""
     assert without[0].startswith(f"faceveil: warning: {url}: cannot be reached")
     assert with_cloud[1] != without[1]
+
+
+def test_asks_a_server_for_its_own_model_within_the_epsilon_that_is_set(tmp_path, capsys, monkeypatch):
+    """The noise is scaled, not cut off, and whom the server's module learned to fool was attacked, too."""
+    photo, methods, real = tmp_path / "me.png", [], protection.protect_files
+    Image.fromarray(portrait()).save(photo)
+    monkeypatch.setattr(protection, "protect_files", lambda *given: methods.append(given[0].method) or real(*given))
+    own = ["--surrogate", "dlib", "--judge", "dlib", "--set", "steps=1", "--set", "model=mine", "--json", "--force"]
+
+    def changed(*words):
+        with suppress(SystemExit):
+            main(["protect", str(photo), "--method", "apf", *own, *words, "--server", address(server)])
+        told = capsys.readouterr()
+        assert (json.loads(told.out)["counts"]["cloaked"], told.err) == (1, "")
+        cloaked = np.asarray(Image.open(tmp_path / "me-cloaked.png")).astype(int)
+        return np.abs(cloaked - portrait()).max()
+
+    with served(application(Model("mine", lambda gradients: gradients / 2, fools=("toy-9",)))) as server:
+        assert changed("--set", "epsilon=4") == changed("--epsilon", "4") == 2
+    assert [set(method.attacked) for method in methods] == 2 * [{"dlib", *read("apf").recipe["servers"], "toy-9"}]
 
 
 def test_only_apf_has_a_cloud(tmp_path, capsys):

@@ -365,11 +365,30 @@ def test_tries_at_least_once_and_not_for_ever(name, value):
 def test_the_command_line_says_each_time_that_the_cloud_is_away(capsys):
     with warnings.catch_warnings():
         warnings.simplefilter("default")
-        client = _cloud("apf", f"http://127.0.0.1:{free_port()}", None)
+        client = _cloud("apf", f"http://127.0.0.1:{free_port()}", None, {})
         client.tries, client.rest = 1, 0
         for _ in range(2):
             client(GRADIENTS)
     assert capsys.readouterr().err.count("cannot be reached") == 2
+
+
+@pytest.mark.parametrize(
+    ("epsilon", "settings", "asked"),
+    [
+        (None, {}, (8, "apf")),
+        (None, {"model": "mine", "epsilon": 4, "steps": 10}, (4, "mine")),
+        (6.0, {"epsilon": 4}, (6, "apf")),
+    ],
+)
+def test_the_command_line_asks_for_what_is_set(epsilon, settings, asked):
+    client = _cloud("apf", "https://photos.example", epsilon, settings)
+    assert (client.epsilon, client.model) == asked
+
+
+@pytest.mark.parametrize("model", ["", "Mine", "runs/mine.safetensors", 33 * "a", "\udcff"])
+def test_asks_for_what_can_be_a_models_name_only(model):
+    with pytest.raises(SettingError, match="no model's name; give 1 to 32 of a-z"):
+        Remote("https://photos.example", model=model)
 
 
 @pytest.mark.parametrize("status", [408, 425, 500, 501, 521])

@@ -74,7 +74,8 @@ def protect(
         str | None,
         typer.Option(
             metavar="URL",
-            help="apf: a cloud that makes the cloak stronger; it gets a gradient, no photo. Token: FACEVEIL_TOKEN.",
+            help="apf: a cloud that makes the cloak stronger; it gets a gradient, no photo. Token: FACEVEIL_TOKEN. Its "
+            "model, if that is not called apf: --set model=NAME.",
             show_default=False,
         ),
     ] = None,
@@ -146,7 +147,8 @@ def protect(
     if strength:
         settings["quality"] = _quality(strength, method, settings)
     if server:
-        settings["cloud"] = _cloud(method, server, epsilon)
+        settings["cloud"] = _cloud(method, server, epsilon, settings)
+        settings.pop("model", None)  # the server's, not one of this machine
     protector = Protector(
         method,
         epsilon,
@@ -195,16 +197,17 @@ def protect(
         raise typer.Exit(FAILED)
 
 
-def _cloud(method: str, server: str, epsilon: float | None) -> "Remote":
-    """A server's cloud; of what it warns, a line is said."""
+def _cloud(method: str, server: str, epsilon: float | None, settings: dict[str, object]) -> "Remote":
+    """A server's cloud, which is asked for the model and the epsilon that are set; of what it warns, a line is said."""
+    from faceveil.methods import build
     from faceveil.service.client import CloudAway, Remote
 
     if method != "apf":
         raise SettingError(f"--server is for --method apf; {method} works on this machine alone")
     warnings.simplefilter("always", CloudAway)  # each time that it is away, not the first alone
     warnings.showwarning = lambda message, *details: fail(f"warning: {message}")
-    token = os.environ.get("FACEVEIL_TOKEN")
-    return Remote(server, token=token) if epsilon is None else Remote(server, epsilon, token)
+    asked = vars(build(method, (), settings if epsilon is None else {**settings, "epsilon": epsilon}))
+    return Remote(server, asked["epsilon"], os.environ.get("FACEVEIL_TOKEN"), asked["model"])
 
 
 def _settings(words: list[str]) -> dict[str, object]:

@@ -92,6 +92,8 @@ class Remote:
             raise SettingError(f"epsilon is {self.epsilon:g}; with a server give 1 to {wire.LARGEST}")
         if self.token is not None and not re.fullmatch("[!-~]+", self.token):
             raise SettingError("the token is empty, or has spaces or letters that no header bears; give another")
+        if not wire.NAME.fullmatch(self.model.encode(errors="replace")):
+            raise SettingError(f"{self.model!r} is no model's name; give 1 to 32 of a-z, 0-9, '.', '_' and '-'")
         if min(self.tries, self.together) < 1:
             raise SettingError(f"tries is {self.tries}, together {self.together}; give at least 1 of both")
         if not 0 < self.seconds <= LONGEST:
