@@ -7,7 +7,7 @@ from skimage.data import astronaut
 from skimage.transform import SimilarityTransform, rescale
 
 from faceveil.faces import align, templates
-from oracles import DLIB_FIVE_POINTS, dlib_chip
+from oracles import DLIB_FIVE_POINTS, dlib_chip, dlib_place
 
 
 def photo(scale: float) -> np.ndarray:
@@ -21,15 +21,35 @@ def five_points(scale: float, angle: float) -> np.ndarray:
     return np.rint((DLIB_FIVE_POINTS - 0.5) @ turn.T + np.array([142, 115]) * scale + noise).astype(int)
 
 
-@pytest.mark.parametrize("angle", [0.0, 0.2, -0.7])
-@pytest.mark.parametrize("scale", [0.5, 1.0, 2.2, 5.0])
-def test_chip_equals_dlibs_to_one_grey_level(scale, angle):
-    points = five_points(scale, angle)
+def levels_above_dlibs(image: np.ndarray, points: np.ndarray, halvings: int) -> np.ndarray:
+    """What dlib has rounded down in its chip of 150 pixels: the difference to ours, cut where dlib cuts."""
+    place = torch.from_numpy(dlib_place(placed(points), halvings)).float()
+    ours = 255 * align.chip(torch.from_numpy(image).permute(2, 0, 1) / 255, place, (150, 150))[0].permute(1, 2, 0)
+    return ours.numpy() - dlib_chip(image, points)
+
+
+def placed(points: np.ndarray) -> np.ndarray:
     template = templates.dlib_chip(torch.tensor(DLIB_FIVE_POINTS), 150)
-    matrix = align.similarity(torch.tensor(points + 0.5)[None], template)[0].float()
-    image = torch.from_numpy(photo(scale)).permute(2, 0, 1) / 255
-    ours = 255 * align.chip(image, matrix, (150, 150), roundings=True)[0].permute(1, 2, 0)
-    assert np.abs(ours.numpy() - dlib_chip(photo(scale), points)).max() < 1.01
+    return align.similarity(torch.tensor(points + 0.5)[None], template)[0].numpy()
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.2, -0.7])
+@pytest.mark.parametrize(("scale", "halvings"), [(0.5, 0), (1.0, 0), (1.9, 0), (2.2, 1), (5.0, 2)])
+def test_chip_equals_dlibs_to_the_levels_that_it_rounds_down(scale, halvings, angle):
+    """Less than one at each halving and one at the end; the face lies in the photo's corner, where halving begins."""
+    image, points = photo(scale), five_points(scale, angle)
+    matrix = placed(points)
+    corners = matrix[:, :2] @ np.array([[0, 150, 0, 150], [0, 0, 150, 150]]) + matrix[:, 2:]
+    x, y = np.maximum(0, corners.min(1).astype(int) - 2 ** (halvings + 1))
+    above = levels_above_dlibs(np.ascontiguousarray(image[y:, x:]), points - (x, y), halvings)
+    assert above.min() > -0.01
+    assert above.max() < halvings + 1.01
+
+
+@pytest.mark.parametrize(("scale", "halvings"), [(2.2, 1), (5.0, 2)])
+def test_chip_is_nearly_dlibs_where_other_pixels_are_halved(scale, halvings):
+    above = levels_above_dlibs(photo(scale), five_points(scale, 0.2), halvings)
+    assert np.quantile(np.abs(above - (halvings + 1) / 2), 0.999) < 5
 
 
 @pytest.mark.parametrize("scale", [0.5, 3.0])

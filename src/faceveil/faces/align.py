@@ -75,19 +75,17 @@ class _SmoothWarp(torch.autograd.Function):
         return warp(gradient, back, ctx.size) * density[:, None, None, None], None, None
 
 
-def chip(photo: Picture, matrix: Float[Tensor, "2 3"], size: tuple[int, int], roundings: bool = False) -> Aligned:
+def chip(photo: Picture, matrix: Float[Tensor, "2 3"], size: tuple[int, int]) -> Aligned:
     """One aligned face [1, 3, height, width], cut as `dlib.get_face_chip` does; black outside the photo.
 
     The photo, in [0, 1], is halved (5-tap binomial filter) while the face is more than twice as large as wanted, then
-    sampled bilinearly. `roundings` keeps dlib's own: a box that is a pixel smaller, halved pixels a quarter of a pixel
-    off, 8-bit values rounded down. Without them gradients pass.
+    sampled bilinearly. Not kept are dlib's roundings: a box that is a pixel smaller, halved pixels a quarter of a pixel
+    off, 8-bit values rounded down. So gradients pass.
     """
     height, width = size
     step = float(torch.linalg.det(matrix[:, :2]).clamp(min=1e-12).sqrt())
     side = math.sqrt(height * width)
     halvings = math.ceil(math.log2(max(2.0, (step * side - 1) / (side - 1)) / 2))
-    if roundings:
-        matrix = _shrink(matrix, size, (width - 1 / step) / (width - 1))
     margin = 2 ** (halvings + 2) - 2
     corners = torch.tensor([[0.5, 0.5], [width - 0.5, 0.5], [0.5, height - 0.5], [width - 0.5, height - 0.5]])
     seen = corners.to(matrix) @ matrix[:, :2].T + matrix[:, 2]
@@ -99,29 +97,16 @@ def chip(photo: Picture, matrix: Float[Tensor, "2 3"], size: tuple[int, int], ro
         if min(level.shape[2:]) <= 8:
             break
         level = _halve(level)
-        level = _floor(level) if roundings else level
-        matrix = matrix / 2 - matrix.new_tensor([[0, 0, 1.0], [0, 0, 0.5]] if roundings else [[0, 0, 0.75]] * 2)
+        matrix = matrix / 2 - matrix.new_tensor([[0, 0, 0.75]] * 2)
     if 0 in level.shape:
         return photo.new_zeros(1, 3, height, width)
-    sampled = warp(level, matrix[None], size)
-    return _floor(sampled) if roundings else sampled
-
-
-def _shrink(matrix: Tensor, size: tuple[int, int], factor: float) -> Tensor:
-    """The matrix of an image that sees less by that factor around its center."""
-    height, width = size
-    about = matrix.new_tensor([[factor, 0, width / 2 * (1 - factor)], [0, factor, height / 2 * (1 - factor)]])
-    return compose(matrix, about)
+    return warp(level, matrix[None], size)
 
 
 def _halve(images: Images) -> Aligned:
     """Filtered with 1 4 6 4 1 along rows and columns, every other pixel kept."""
     taps = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0], device=images.device) / 16
     return F.conv2d(images, torch.outer(taps, taps).expand(3, 1, 5, 5), stride=2, groups=3)
-
-
-def _floor(images: Images) -> Images:
-    return (images * 255 + 1e-3).floor() / 255
 
 
 def align(photo: Picture, landmarks: Landmarks, template: Float[Tensor, "5 2"], size: tuple[int, int]) -> Aligned:
