@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,8 +10,9 @@ from attacks.toys import recognizer
 from bench.miniature import album
 from faceveil import datasets
 from faceveil.bench import EXPERIMENTS, Plan, run, write
-from faceveil.bench.apf.leak import LEAK, WAYS, _learn, _rank_1
-from faceveil.bench.material import People
+from faceveil.bench.apf.leak import LEAK, NO_DELTA, WAYS, Interception, _learn, _rank_1
+from faceveil.bench.material import Material, People
+from faceveil.datasets import Comparisons
 from faceveil.service import wire
 
 SIDE = (wire.SIDE, wire.SIDE)
@@ -76,6 +78,16 @@ def test_learns_to_see_what_gives_the_photo_away(tmp_path):
     assert (seen - images).abs().mean() < 0.7 * (images.mean(0) - images).abs().mean()
     assert np.array_equal(found.argmax(1).numpy(), faces.labels)
     assert not attacker.training
+
+
+@pytest.mark.parametrize("kind", ["one step", NO_DELTA])
+def test_photos_are_taken_to_the_network(shares, kind):
+    """The device without data stands for a GPU: it refuses tensors of the CPU."""
+    probe = recognizer(0, SIDE, template="arcface").to("meta")
+    none = np.arange(0)
+    material = Material((), {}, Comparisons(none, none, none > 0, none, 0), (probe,), (), 0, Path())
+    found = Interception(material, {})._gradient(shares, kind)
+    assert (found.device.type, found.shape) == ("meta", shares.shape)
 
 
 def test_is_measured_whole(tmp_path):

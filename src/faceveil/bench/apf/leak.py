@@ -144,7 +144,7 @@ class Interception:
         kind = str(self.settings["gradient"])
         path = folder / f"gradients, {kind}.npy"
         if not path.is_file():
-            found = torch.cat([self._gradient(images, kind) for images in faces.batches(BATCH)])
+            found = torch.cat([self._gradient(images, kind).cpu() for images in faces.batches(BATCH)])
             folder.mkdir(parents=True, exist_ok=True)
             publish(found.half().numpy().tobytes(), path, force=True)
         shares = torch.from_numpy(np.fromfile(path, np.float16)).reshape(len(faces), 3, 112, 112).float()
@@ -153,6 +153,7 @@ class Interception:
         return torch.cat([reduce(some, amount, draw) for some in torch.split(shares, BATCH)])
 
     def _gradient(self, images: Images, kind: str) -> Images:
+        images = images.to(self.probe.scale.device)
         scene = Scene.cut(images, self.probe.card.input.template, (self.probe,))
         if kind == "one step":
             return self._one_step(images, scene)
@@ -164,7 +165,7 @@ class Interception:
         """Divided by its standard deviation; what is more than ten of them is cut."""
         away = scene.mean(lambda i, net: Dodging(net, scene.embed()[i], PLAIN))
         stir = 2 * torch.rand(images.shape[1:], generator=Generator().manual_seed(self.material.seed)) - 1
-        near = (images + STIR / 255 * stir).requires_grad_()
+        near = (images + STIR / 255 * stir.to(images)).requires_grad_()
         (found,) = torch.autograd.grad(-away(near).sum(), near)
         return (found / found.std((1, 2, 3), keepdim=True).clamp(min=1e-20)).clamp(-10, 10)
 
@@ -228,7 +229,7 @@ def _known(material: Material, judge: Recognizer) -> Embeddings:
     faces = material.training[wanted(judge)]
     if not path.is_file():
         with torch.no_grad():
-            found = torch.cat([judge(images) for images in faces.batches(BATCH)])
+            found = torch.cat([judge(images.to(judge.scale.device)).cpu() for images in faces.batches(BATCH)])
         material.school.mkdir(parents=True, exist_ok=True)
         publish(found.numpy().tobytes(), path, force=True)
     return torch.from_numpy(np.fromfile(path, np.float32)).reshape(len(faces), -1)
