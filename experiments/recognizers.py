@@ -14,7 +14,7 @@ import torch
 from compiled_dlib import RECOGNIZER
 
 from faceveil import recognizers
-from faceveil.recognizers import calibration
+from faceveil.protocols import calibration
 from faceveil.recognizers import card as cards
 
 HEAD = (

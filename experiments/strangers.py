@@ -36,9 +36,9 @@ from faceveil import bench, datasets, recognizers
 from faceveil.bench import held_out, report
 from faceveil.bench.held_out import ALL, HELD_OUT, at
 from faceveil.bench.material import wanted
+from faceveil.protocols.calibration import calibrate
 from faceveil.recognizers import Recognizer, openface_nn4
 from faceveil.recognizers import card as cards
-from faceveil.recognizers.calibration import calibrate
 from faceveil.recognizers.card import Card, Embedding, Input
 
 OPERATIONS = {

@@ -25,7 +25,9 @@ from faceveil.errors import SettingError
 from faceveil.methods import Method, build
 from faceveil.objectives.cross_entropy import Classes
 from faceveil.objectives.heads import HEADS, TrainingHead
-from faceveil.recognizers import Card, Recognizer, calibration
+from faceveil.protocols.calibration import limits
+from faceveil.protocols.verification import strangers
+from faceveil.recognizers import Card, Recognizer
 from faceveil.recognizers.folding import normalize, restore
 from faceveil.training import Engine, Examples, Learner, Track, Workshop, digest, train, untracked
 from faceveil.types import Embeddings, Images
@@ -274,8 +276,7 @@ def _calibrated(recognizer: Recognizer, faces: Faces, judged: Rows) -> Card:
         return recognizer.card
     features = _features(recognizer, faces, judged)
     embeddings = F.normalize(features) if recognizer.card.embedding.normalized else features
-    limits = calibration.limits(calibration.strangers(embeddings, faces.labels[judged]))
-    return replace(recognizer.card, thresholds=limits)
+    return replace(recognizer.card, thresholds=limits(strangers(embeddings, faces.labels[judged])))
 
 
 def _features(recognizer: Recognizer, faces: Faces, rows: Rows) -> Embeddings:

@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 from faceveil import recognizers, weights
 from faceveil.cli.weights import app
 from faceveil.errors import SettingError, WeightsError
-from faceveil.recognizers import calibration, card, store
+from faceveil.protocols import calibration
+from faceveil.recognizers import card, store
 
 NAME = "my-own.2"
 

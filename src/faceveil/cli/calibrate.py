@@ -14,9 +14,10 @@ from faceveil import datasets, recognizers
 from faceveil.cli.report import show_json, watch
 from faceveil.datasets import Dataset
 from faceveil.errors import SettingError
-from faceveil.recognizers import calibration, store
+from faceveil.protocols import calibration
+from faceveil.protocols.calibration import Calibration, Speed
 from faceveil.recognizers import card as cards
-from faceveil.recognizers.calibration import Calibration, Speed
+from faceveil.recognizers import store
 from faceveil.types import Embeddings
 
 app = typer.Typer()
@@ -41,8 +42,10 @@ def calibrate(
     Example: faceveil calibrate ~/lfw facenet dlib
     """
     dataset = datasets.open(path)
-    if len(dataset.pairs()) != 1:
-        raise SettingError(f"{path} holds {len(dataset.pairs())} lists of pairs, not one; take LFW with its pairs.txt")
+    lists, people = len(dataset.pairs()), len(dataset.identities())
+    if lists != 1 or people < 2:
+        found = f"{path} holds {lists} lists of pairs and names {people} people"
+        raise SettingError(f"{found}; take the folders of LFW, with its pairs.txt")
     chosen = names or [name for name in cards.names() if store.installed(cards.read(name))]
     rows = [_measure(name, dataset, write, as_json) for name in chosen]
     if as_json:

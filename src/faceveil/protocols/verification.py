@@ -13,9 +13,9 @@ from jaxtyping import Bool, Float, Int64
 from numpy import ndarray
 
 from faceveil.errors import SettingError
-from faceveil.recognizers.calibration import ROWS
 from faceveil.types import Embeddings
 
+ROWS = 1024  # embeddings that are compared with all others at a time
 STEPS = np.arange(150) * 0.02  # Cilloni's thresholds (Fig. 9)
 FACENET = 1.242  # Cilloni's threshold elsewhere (III-B), FaceNet's own: a distance between embeddings of unit length
 
@@ -41,10 +41,6 @@ class Pairs:
     def false_positive_rate(self, threshold: float) -> float:
         """The share of impostor pairs that match: FAR (Vos, 2023, Eq. 1, over the attempts of impostors)."""
         return float((self.impostor < threshold).mean())
-
-    def false_rejection_rate(self, threshold: float) -> float:
-        """The share of genuine pairs that do not match (Vos, 2023, Eq. 2, over the genuine attempts)."""
-        return attack_success_rate(self.genuine, threshold)
 
 
 @dataclass(frozen=True)
@@ -78,6 +74,22 @@ def all_pairs(embeddings: Embeddings, labels: Int64[ndarray, " n"], others: Embe
     Photos with a negative label show somebody unknown and take no part. Raises `SettingError` where there are no pairs
     of one kind.
     """
+    return Pairs(*_compared(embeddings, labels, others))
+
+
+def strangers(embeddings: Embeddings, labels: Int64[ndarray, " n"]) -> Distances:
+    """The impostor pairs of `all_pairs` alone: nobody needs two photos. `SettingError` where there are none."""
+    _, impostor = _compared(embeddings, labels)
+    if not len(impostor):
+        people = len(np.unique(labels[labels >= 0]))
+        raise SettingError(f"the photos show {people} people who are known; give photos of two at least")
+    return impostor
+
+
+def _compared(
+    embeddings: Embeddings, labels: Int64[ndarray, " n"], others: Embeddings | None = None
+) -> tuple[Distances, Distances]:
+    """Genuine and impostor pairs."""
     whom, places = torch.from_numpy(labels).to(embeddings.device), torch.arange(len(labels), device=embeddings.device)
     genuine, impostor = [], []
     for start in range(0, len(embeddings), ROWS):
@@ -88,7 +100,7 @@ def all_pairs(embeddings: Embeddings, labels: Int64[ndarray, " n"], others: Embe
         same = whom[rows, None] == whom
         genuine.append(distances[compared & same].cpu().numpy())
         impostor.append(distances[compared & ~same].cpu().numpy())
-    return Pairs(np.concatenate(genuine), np.concatenate(impostor))
+    return np.concatenate(genuine), np.concatenate(impostor)
 
 
 def listed_pairs(

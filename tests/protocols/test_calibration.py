@@ -1,5 +1,6 @@
 import json
-import math
+import os
+import pickle
 import tomllib
 from statistics import NormalDist
 
@@ -8,13 +9,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner
 
 from faceveil.cli.calibrate import app
-from faceveil.errors import SettingError
+from faceveil.errors import SettingError, UnwritablePhotoError
+from faceveil.protocols.calibration import accuracies, best_threshold, calibrate, write
+from faceveil.protocols.verification import strangers
 from faceveil.recognizers import card
-from faceveil.recognizers.calibration import accuracies, area, best_threshold, calibrate, strangers, write
 
 SEPARATION = 3.0
 
@@ -23,14 +24,6 @@ def gaussians(n: int = 20_000) -> tuple[np.ndarray, np.ndarray]:
     """Distances of genuine and impostor pairs: two unit Gaussians, three apart."""
     random = np.random.default_rng(0)
     return random.normal(0, 1, n), random.normal(SEPARATION, 1, n)
-
-
-def test_the_area_is_the_one_of_two_gaussians_and_of_scikit_learn():
-    genuine, impostor = gaussians()
-    assert area(genuine, impostor) == pytest.approx(NormalDist().cdf(SEPARATION / math.sqrt(2)), abs=2e-3)
-    both = np.concatenate([genuine, impostor]).round(1)  # with ties
-    same = np.repeat([True, False], len(genuine))
-    assert area(both[same], both[~same]) == pytest.approx(roc_auc_score(same, -both), abs=1e-9)
 
 
 def test_the_best_threshold_of_two_gaussians_lies_between_them():
@@ -58,12 +51,6 @@ def people() -> tuple[torch.Tensor, np.ndarray]:
     return photos.flatten(0, 1), np.repeat(np.arange(200), 3)
 
 
-def test_strangers_are_all_pairs_of_different_people_once():
-    embeddings, labels = people()
-    brute = [(embeddings[i] - embeddings[j]).norm() for i in range(60) for j in range(i) if labels[i] != labels[j]]
-    assert np.allclose(np.sort(strangers(embeddings[:60], labels[:60])), np.sort(brute), atol=1e-4)
-
-
 def test_that_share_of_strangers_lies_below_each_threshold():
     embeddings, labels = people()
     first, second = np.arange(0, 600, 3), np.arange(1, 600, 3)
@@ -88,6 +75,13 @@ def test_too_few_pairs_or_folds_are_refused(same, fold, found):
     embeddings, labels = people()
     with pytest.raises(SettingError, match=found):
         calibrate(embeddings, labels, np.arange(3), np.arange(3) + 3, np.array(same), np.array(fold))
+
+
+def test_photos_of_nobody_known_have_no_strangers():
+    """As those of a pack."""
+    (embeddings, _), pairs = people(), np.arange(4)
+    with pytest.raises(SettingError, match="show 0 people who are known; give photos of two at least"):
+        calibrate(embeddings, np.full(600, -1), pairs, pairs + 4, pairs % 2 == 0, pairs // 2)
 
 
 def test_the_accuracy_of_two_gaussians_is_that_of_the_best_threshold():
@@ -126,8 +120,33 @@ def test_what_is_written_on_a_card_can_be_read_and_written_again(name, tmp_path)
     assert table["sources"] == before["sources"]
 
 
+def test_a_card_that_cannot_be_written_is_named_and_stays(tmp_path, monkeypatch):
+    path, (embeddings, labels), pairs = tmp_path / "dlib.toml", people(), np.arange(4)
+    path.write_text(card.path("dlib").read_text())
+    measured = calibrate(embeddings, labels, pairs, pairs + 2, pairs % 2 == 0, pairs // 2)
+
+    def refuse(*_):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(UnwritablePhotoError, match=r"dlib\.toml: cannot be written \(Read-only file system\)"):
+        write(path, measured)
+    assert path.read_text() == card.path("dlib").read_text()
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_command_refuses_photos_of_nobody_known(tmp_path):
+    (tmp_path / "lfw.bin").write_bytes(pickle.dumps(([bytes(64), bytes(64)], [True])))
+    error = CliRunner().invoke(app, [str(tmp_path / "lfw.bin"), "dlib"]).exception
+    assert isinstance(error, SettingError)
+    assert str(error).endswith(
+        "lfw.bin holds 1 lists of pairs and names 0 people; take the folders of LFW, with its pairs.txt"
+    )
+
+
 @pytest.mark.zoo
-def test_the_command_measures_on_photos(shared, tmp_path):
+def test_the_command_measures_on_photos(shared, tmp_path, monkeypatch):
+    monkeypatch.setenv("FACEVEIL_MIRROR", str(shared / "zoo" / "files"))
     lines = (shared / "data" / "lfw" / "pairs.txt").read_text().splitlines()
     chosen = [*lines[1:6], *lines[301:306], *lines[601:606], *lines[901:906]]  # of the first fold and of the second
     (tmp_path / "pairs.txt").write_text("\n".join(["2\t5", *chosen]) + "\n")

@@ -1,4 +1,4 @@
-"""How well a recognizer tells people apart, how far apart strangers lie and how fast it is: measured here.
+"""Calibration: how well a recognizer tells people apart, how far apart strangers lie and how fast it is, measured here.
 
 Accuracy as in LFW's protocol: the threshold is chosen on all folds of the pairs but one and judged on that one, for
 each in turn (Huang et al., 2007, http://vis-www.cs.umass.edu/lfw/). Nobody is in two of its folds. Thresholds at a
@@ -18,13 +18,12 @@ from numpy import ndarray
 from torch import Tensor
 
 from faceveil.errors import SettingError
-from faceveil.recognizers.base import Recognizer
+from faceveil.photo.files import publish
+from faceveil.protocols.verification import Distances, Pairs, roc, strangers, threshold_below
+from faceveil.recognizers import Recognizer
 from faceveil.types import Embeddings
 
 RATES = {"far_1e-2": 1e-2, "far_1e-3": 1e-3, "far_1e-4": 1e-4}
-ROWS = 1024  # embeddings that are compared with all others at a time
-
-Distances = Float[ndarray, " _"]
 
 
 @dataclass(frozen=True)
@@ -66,21 +65,20 @@ def calibrate(
 ) -> Calibration:
     """Judges embeddings of photos, whose labels say whom they show, by pairs of their indices, each in its fold.
 
-    Raises `SettingError` where there are fewer than two folds, or no pairs of one kind.
+    Raises `SettingError` where there are fewer than two folds, no pairs of one kind, or no strangers.
     """
     numbers = np.unique(fold)
     if len(numbers) < 2 or same.all() or not same.any():
         found = f"{same.sum()} genuine and {(~same).sum()} impostor pairs in {len(numbers)} folds"
         raise SettingError(f"{found}; both kinds and two folds at least are needed: take LFW's own pairs.txt")
     distances = (embeddings[first] - embeddings[second]).norm(dim=1).double().numpy()
-    apart = strangers(embeddings, labels)
-    thresholds = limits(apart)
-    folds = accuracies(distances, same, fold)
+    listed, apart = Pairs(distances[same], distances[~same]), strangers(embeddings, labels)
+    thresholds, folds = limits(apart), accuracies(distances, same, fold)
     return Calibration(
         accuracy=float(folds.mean()),
         accuracy_std=float(folds.std()),
-        auc=area(distances[same], distances[~same]),
-        tar=float((distances[same] < thresholds["far_1e-3"]).mean()),
+        auc=roc(listed).auc,
+        tar=listed.true_positive_rate(thresholds["far_1e-3"]),
         pairs=len(same),
         folds=len(folds),
         strangers=len(apart),
@@ -88,21 +86,9 @@ def calibrate(
     )
 
 
-def strangers(embeddings: Embeddings, labels: Int64[ndarray, " n"]) -> Distances:
-    """The distances between all photos of different people, each pair once."""
-    whom, found = torch.from_numpy(labels), []
-    for start in range(0, len(embeddings), ROWS):
-        rows = embeddings[start : start + ROWS]
-        later = torch.arange(start, start + len(rows))[:, None] < torch.arange(len(embeddings))
-        apart = whom[start : start + ROWS, None] != whom
-        found.append(torch.cdist(rows, embeddings)[later & apart].numpy())
-    return np.concatenate(found)
-
-
 def limits(apart: Distances) -> dict[str, float]:
-    """The distance that one in a hundred, in a thousand and in ten thousand pairs of strangers lie below."""
-    far = np.sort(apart)
-    return {name: float(far[int(rate * len(far))]) for name, rate in RATES.items()}
+    """The distance that fewer than one in a hundred, a thousand and ten thousand pairs of strangers lie below."""
+    return {name: threshold_below(apart, rate) for name, rate in RATES.items()}
 
 
 def best_threshold(distances: Distances, same: Bool[ndarray, " _"]) -> float:
@@ -133,13 +119,6 @@ def accuracies(distances: Distances, same: Bool[ndarray, " m"], fold: Int64[ndar
     return np.array(found)
 
 
-def area(genuine: Distances, impostor: Distances) -> float:
-    """The chance that a genuine pair lies nearer than an impostor pair: the area under the ROC curve."""
-    impostor = np.sort(impostor)
-    nearer = np.searchsorted(impostor, genuine, "left") + np.searchsorted(impostor, genuine, "right")
-    return float(1 - nearer.mean() / 2 / len(impostor))
-
-
 def speed(recognizer: Recognizer, batch: int, repeats: int = 5) -> Speed:
     """The median over repeats, on images of noise."""
     images = torch.rand(batch, 3, *recognizer.size, device=recognizer.scale.device)
@@ -154,7 +133,10 @@ def speed(recognizer: Recognizer, batch: int, repeats: int = 5) -> Speed:
 
 
 def write(path: Path, measured: Calibration) -> None:
-    """Puts the numbers at the end of a card, in place of older ones; the published threshold stays."""
+    """Puts the numbers at the end of a card, in place of older ones; the published threshold stays.
+
+    Raises what `publish` does.
+    """
     text = path.read_text("utf-8").split("\n[measured]")[0].rstrip()
     lines = [line for line in text.splitlines() if not line.startswith("far_1e")]
     if "[thresholds]" not in lines:
@@ -163,7 +145,7 @@ def write(path: Path, measured: Calibration) -> None:
     lines += ["", "[measured]", f"accuracy = {measured.accuracy:.4f}", f"accuracy_std = {measured.accuracy_std:.4f}"]
     lines += [f"auc = {measured.auc:.5f}", f"tar = {measured.tar:.4f}"]
     lines += [f"pairs = {measured.pairs}", f"folds = {measured.folds}", f"strangers = {measured.strangers}"]
-    path.write_text("\n".join(lines) + "\n", "utf-8")
+    publish(("\n".join(lines) + "\n").encode(), path, force=True)
 
 
 def _milliseconds(act: Callable[[Tensor], Tensor], images: Tensor) -> float:
