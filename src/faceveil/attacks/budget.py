@@ -31,12 +31,6 @@ class Budget(ABC):
         """The budget of some of the images."""
         return self
 
-    def rounded(self, cloaked: Images, images: Images) -> Images:
-        """8-bit cloaked images of 8-bit images: to the nearest level, or toward the image where that is too far."""
-        nearest = (255 * cloaked).round() / 255
-        toward = images + (255 * (cloaked - images) * (1 + 1e-6)).trunc() / 255
-        return torch.where((self.project(nearest, images) - nearest).abs() < 2e-7, nearest, toward)
-
 
 @dataclass(frozen=True)
 class Linf(Budget):

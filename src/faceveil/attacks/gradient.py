@@ -113,7 +113,7 @@ def fgsm(budget: Ball) -> GradientAttack:
 def bim(budget: Ball, steps: int | None = None, step_size: float = 1 / 255) -> GradientAttack:
     """BIM, also I-FGSM: small steps (Kurakin et al., 2016, https://arxiv.org/abs/1607.02533), `iterations` of them.
 
-    ILLC is the same walk down the least likely class's cross-entropy: see `objectives.cross_entropy.least_likely`.
+    ILLC is the same walk down the cross-entropy of the clean image's least likely class (section 2.3).
     """
     return GradientAttack(budget, iterations(budget.levels) if steps is None else steps, step_size)
 

@@ -96,8 +96,3 @@ class CrossEntropy(Objective):
 
     def __getitem__(self, chosen: Tensor) -> "CrossEntropy":
         return CrossEntropy(self.recognizer, self.head[chosen], self.classes[chosen])
-
-
-def least_likely(head: Head, embeddings: Embeddings) -> Classes:
-    """The least likely class of each clean image, ILLC's target (Kurakin et al., 2016, section 2.3)."""
-    return head(embeddings).argmin(1)

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Generator, Tensor
 
@@ -23,11 +22,6 @@ def squared(embeddings: Embeddings, others: Embeddings) -> PerImage:
     return (embeddings - others).square().sum(1)
 
 
-def cosine(embeddings: Embeddings, others: Embeddings) -> PerImage:
-    """1 minus the cosine, row by row; half the squared distance where embeddings have unit length."""
-    return 1 - F.cosine_similarity(embeddings, others)
-
-
 @dataclass(frozen=True)
 class Measure:
     """A distance between embeddings, row by row, and the unit in which a recognizer's are given."""
@@ -38,7 +32,6 @@ class Measure:
 
 EUCLIDEAN = Measure(distance, lambda recognizer: recognizer.threshold)
 SQUARED = Measure(squared, lambda recognizer: recognizer.threshold**2)
-COSINE = Measure(cosine, lambda recognizer: recognizer.threshold**2 / 2)
 PLAIN = Measure(distance, lambda recognizer: 1.0)  # Euclidean, for recognizers without a threshold too
 
 
