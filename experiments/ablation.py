@@ -201,11 +201,7 @@ class Variant(Veil):
 
 def each(scene, make):
     """An objective for each surrogate, by number, seen through its view."""
-    return tuple(make(i, net).through(scene.views[wanted(net)]) for i, net in enumerate(scene.surrogates))
-
-
-def wanted(net):
-    return net.card.input.template, net.size
+    return tuple(make(i, net).through(scene.views[net.wanted]) for i, net in enumerate(scene.surrogates))
 
 
 def allowance(images, share, dissimilarity, largest, root):

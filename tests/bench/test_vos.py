@@ -9,7 +9,7 @@ from bench.miniature import album, counting
 from faceveil import datasets
 from faceveil.bench import Plan, run
 from faceveil.bench.base import Cell
-from faceveil.bench.material import People, wanted, without
+from faceveil.bench.material import People, without
 from faceveil.bench.vos import HARDENING, KINDS
 from faceveil.errors import SettingError
 from faceveil.hardening import Course, Obfuscator, harden
@@ -41,7 +41,7 @@ def test_people_who_are_learned_from_take_no_other_part(photos, tmp_path, net):
     seen = []
 
     def measure(material, settings):
-        seen.append((material.training[wanted(net)].identities, material.faces.identities, material.school))
+        seen.append((material.training[net.wanted].identities, material.faces.identities, material.school))
         return {"photos": 0, "level": 1.0}
 
     experiment = replace(counting(measure), full=Plan(People(9, 3), ({"level": 1.0},), LEARN))
@@ -92,7 +92,7 @@ def test_somebody_learned_from_is_not_tested(done, photos, net, tmp_path):
     faces = datasets.prepare(photos, "facenet", net.size)
 
     def meddle(material, settings):
-        return HARDENING.measure(replace(material, training={wanted(net): faces}), settings)
+        return HARDENING.measure(replace(material, training={net.wanted: faces}), settings)
 
     small = replace(HARDENING, measure=meddle, full=Plan(People(4, 3), (AT_BASE,), LEARN))
     with pytest.raises(SettingError, match="4 people are learned from and tested"):

@@ -15,12 +15,10 @@ from faceveil.errors import SettingError
 from faceveil.faces.align import similarity, warp
 from faceveil.faces.templates import template
 from faceveil.protocols.quality import quality
-from faceveil.recognizers import Recognizer
+from faceveil.recognizers import Recognizer, Wanted
 from faceveil.types import Embeddings, Images
 
 BATCH = 16
-
-Input = tuple[str, tuple[int, int]]  # the template, and the height and width, of a recognizer's images
 
 
 @dataclass(frozen=True)
@@ -135,14 +133,14 @@ class Material:
     """
 
     samples: tuple[Sample, ...]
-    aligned: Mapping[Input, Faces]
+    aligned: Mapping[Wanted, Faces]
     pairs: Comparisons
     surrogates: tuple[Recognizer, ...]
     judges: tuple[Recognizer, ...]
     seed: int
     folder: Path
     embedded: dict[str, Embeddings] = field(default_factory=dict, repr=False)
-    training: Mapping[Input, Faces] = field(default_factory=dict)
+    training: Mapping[Wanted, Faces] = field(default_factory=dict)
     school: Path = Path()
 
     @property
@@ -153,7 +151,7 @@ class Material:
     @property
     def faces(self) -> Faces:
         """The faces as the first surrogate sees them."""
-        return self.aligned[wanted(self.recognizer)]
+        return self.aligned[self.recognizer.wanted]
 
     @property
     def clear(self) -> Embeddings:
@@ -163,7 +161,7 @@ class Material:
     def clear_to(self, judge: Recognizer) -> Embeddings:
         """A recognizer's embeddings of the photos as they are; they are made once."""
         if judge.name not in self.embedded:
-            batches = self.aligned[wanted(judge)].batches(BATCH)
+            batches = self.aligned[judge.wanted].batches(BATCH)
             self.embedded[judge.name] = torch.cat([_embed(judge, images) for images in batches])
         return self.embedded[judge.name]
 
@@ -196,7 +194,7 @@ class Material:
         Where the judge takes other images than the first surrogate, only the change is brought into the images that it
         takes of the clear photos, as `protect` brings it into a photo: no face is sampled again.
         """
-        own, theirs = self.aligned[wanted(self.recognizer)], self.aligned[wanted(judge)]
+        own, theirs = self.aligned[self.recognizer.wanted], self.aligned[judge.wanted]
         matrix = similarity(_landmarks(self.recognizer)[None], _landmarks(judge))
         embeddings = []
         for start in range(0, len(rows), BATCH):
@@ -209,11 +207,6 @@ class Material:
 
     def _cloak(self, cloak: Callable[[Images], Images], images: Images) -> Images:
         return (255 * cloak(images.to(self.recognizer.scale.device)).cpu()).round() / 255
-
-
-def wanted(recognizer: Recognizer) -> Input:
-    """What images a recognizer takes."""
-    return recognizer.card.input.template, recognizer.size
 
 
 def _landmarks(recognizer: Recognizer) -> torch.Tensor:

@@ -18,11 +18,11 @@ import torch
 from faceveil import __version__, datasets, weights
 from faceveil.bench import source
 from faceveil.bench.base import Cell, Experiment, Settings
-from faceveil.bench.material import Input, Material, Part, wanted, without
+from faceveil.bench.material import Material, Part, without
 from faceveil.datasets import Comparisons, Dataset, Faces, Sample
 from faceveil.errors import SettingError
 from faceveil.photo.files import publish, remove_leftovers
-from faceveil.recognizers import Recognizer, store
+from faceveil.recognizers import Recognizer, Wanted, store
 from faceveil.recognizers.card import Card
 from faceveil.types import Embeddings
 
@@ -87,7 +87,7 @@ def run(
     everybody = {each.name: each for each in (*chain.from_iterable(recognizers), *judges)}
     files = {name: _files(each.card) for name, each in everybody.items()}
     code = source.digest(experiment.measure)
-    inputs = list(dict.fromkeys(map(wanted, everybody.values())))
+    inputs = list(dict.fromkeys(each.wanted for each in everybody.values()))
     training = {each: _prepare(lessons, each, track) for each in inputs} if lessons else {}
     learned = {each: _digest(some) for each, some in training.items()}
     used = {f"{next(iter(data))}, learned from": _used(lessons, next(iter(training.values())))} if lessons else {}
@@ -100,8 +100,8 @@ def run(
         samples, pairs = tuple(here[photo] for photo in faces.names), faces.compare(part.listed)
         digests = {each: _digest(some, pairs) for each, some in aligned.items()}
         for group in recognizers:
-            seen = [[(each.name, files[each.name], digests[wanted(each)]) for each in some] for some in (group, judges)]
-            taught = [[(each.name, files[each.name], learned[wanted(each)]) for each in group]] if lessons else []
+            seen = [[(each.name, files[each.name], digests[each.wanted]) for each in some] for some in (group, judges)]
+            taught = [[(each.name, files[each.name], learned[each.wanted]) for each in group]] if lessons else []
             what = f"{experiment.name} {code} {__version__} {seed} {name} {json.dumps(seen + taught)}"
             material = Material(
                 *(samples, aligned, pairs, group, tuple(judges) or group, seed, folder / "shared" / _hash(what)),
@@ -119,7 +119,7 @@ def _used(part: Part, faces: Faces) -> Used:
     return Used(str(part.path), len(set(faces.labels[faces.labels >= 0])), len(faces), len(faces.missing))
 
 
-def _prepare(part: Part, wanted: Input, track: Track) -> Faces:
+def _prepare(part: Part, wanted: Wanted, track: Track) -> Faces:
     def watch(photos: Sequence[Sample]) -> Iterable[Sample]:
         return track(photos, f"{part.path.name}: faces")
 

@@ -14,7 +14,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from faceveil.bench.base import Cell, Experiment, Found, Plan, Settings, Table, percent
-from faceveil.bench.material import Material, People, plain, wanted
+from faceveil.bench.material import Material, People, plain
 from faceveil.errors import SettingError
 from faceveil.hardening import VOS, Course, Obfuscator, harden
 from faceveil.photo.files import publish
@@ -53,7 +53,7 @@ def _measure(material: Material, settings: Settings) -> Found:
     base, faces = material.recognizer, material.faces
     course = Course(epochs=int(settings["epochs"]), anchor=float(settings["anchor"]), seed=material.seed)
     hardened = _hardened(material, str(settings["hardened with"]), course)
-    who = {plain(name) for name in material.training[wanted(base)].identities}
+    who = {plain(name) for name in material.training[base.wanted].identities}
     if known := who & {plain(name) for name in faces.identities}:
         raise SettingError(f"{len(known)} people are learned from and tested, {min(known)} say; give other data")
     rows = _first(faces.labels, int(settings["photos"]))
@@ -84,7 +84,7 @@ def _hardened(material: Material, obfuscator: str, course: Course) -> Recognizer
     base = material.recognizer
     what = f"{obfuscator}-{course.epochs}-{course.anchor:g}"
     name, folder = f"{base.name}, hardened with {what}", material.school / what
-    faces, engine = material.training[wanted(base)], Engine(base.scale.device.type)
+    faces, engine = material.training[base.wanted], Engine(base.scale.device.type)
     return harden(base, faces, [Obfuscator(obfuscator)], folder, course, name=name, engine=engine).recognizer
 
 

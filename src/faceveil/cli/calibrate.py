@@ -56,7 +56,7 @@ def calibrate(
 
 def _measure(name: str, dataset: Dataset, write: bool, quiet: bool) -> tuple[str, Calibration, list[Speed]]:
     recognizer, found = recognizers.load(name), partial(watch, what=f"{name}: faces", quiet=quiet)
-    faces = datasets.prepare(dataset, recognizer.card.input.template, recognizer.size, track=found)
+    faces = datasets.prepare(dataset, *recognizer.wanted, track=found)
     (pairs,) = map(faces.compare, dataset.pairs().values())
     with torch.inference_mode():
         embeddings: Embeddings = torch.cat([recognizer(images) for images in faces.batches(16)])

@@ -101,7 +101,7 @@ def learn(
     device, folder = choose(engine.device), cache.folder() / "training" / name
     watched = partial(watch, quiet=as_json or not first)
     found = partial(watched, what="faces")
-    faces = datasets.prepare(datasets.open(data), start.card.input.template, start.size, track=found)
+    faces = datasets.prepare(datasets.open(data), *start.wanted, track=found)
     surrogates = [each.to(device) for each in (start, *beside)]
     done = harden(
         start, faces, obfuscators, folder, course, name=name, surrogates=surrogates, engine=engine, track=watched

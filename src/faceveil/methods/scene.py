@@ -19,11 +19,10 @@ from faceveil.objectives.base import Objective, View, chosen_view
 from faceveil.objectives.diversity import Chain
 from faceveil.objectives.ensemble import Ensemble
 from faceveil.objectives.views import Alignment, Gray
-from faceveil.recognizers import Recognizer
+from faceveil.recognizers import Recognizer, Wanted
 from faceveil.types import Images, Landmarks, Matrices, Own, PerImage
 
 STILL = (0.0, 0.0, 0.0)  # no jitter
-Wanted = tuple[str, tuple[int, int]]  # the template to which a recognizer's images are aligned, and their size
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ class Scene:
 
         images = torch.cat([region.images for region in regions]).to(device)
         share = torch.cat([region.mask() for region in regions]).to(device)
-        views = {wanted: view(*wanted) for wanted in map(_wanted, surrogates)}
+        views = {net.wanted: view(*net.wanted) for net in surrogates}
         landmarks = torch.cat([region.on_grid for region in regions]).to(device)
         extents = torch.tensor([region.extent for region in regions], device=device)
         return cls(images, tuple(surrogates), views, landmarks, gray, weights, share, extents, album)
@@ -84,7 +83,7 @@ class Scene:
 
         Raises `SettingError` for images of another size than the first surrogate's.
         """
-        size, first = tuple(images.shape[2:]), _wanted(surrogates[0])
+        size, first = tuple(images.shape[2:]), surrogates[0].wanted
         if size != first[1]:
             raise SettingError(
                 f"images are {size[0]} x {size[1]}; {surrogates[0].name} takes {first[1][0]} x {first[1][1]}"
@@ -105,7 +104,7 @@ class Scene:
             matrix = similarity(landmarks, templates.template(name, *size))
             return Alignment(matrix.expand(len(images), 2, 3).to(images.device), size)
 
-        views = {wanted: view(*wanted) for wanted in map(_wanted, surrogates)}
+        views = {net.wanted: view(*net.wanted) for net in surrogates}
         gray = torch.zeros(len(images), dtype=torch.bool, device=images.device)
         return cls(images, tuple(surrogates), views, landmarks.to(images).expand(len(images), 5, 2), gray, weights)
 
@@ -127,12 +126,12 @@ class Scene:
     def see(self, images: Images, generator: Generator | None = None) -> tuple[Own, ...]:
         """Each surrogate's embeddings of images in the place of the scene's; gradients pass."""
         seen = {wanted: view(images, generator) for wanted, view in self.views.items()}
-        return tuple(side_by_side([partial(net, seen[_wanted(net)]) for net in self.surrogates], images.device))
+        return tuple(side_by_side([partial(net, seen[net.wanted]) for net in self.surrogates], images.device))
 
     def mean(self, make: Callable[[int, Recognizer], Objective]) -> Objective:
         """The weighted mean of an objective for each surrogate, by number, seen through its view; it draws nothing."""
         wanted, pairs = list(self.views), enumerate(zip(self.parts, self.surrogates, strict=True))
-        terms = ((wanted.index(_wanted(net)), part * make(i, net)) for i, (part, net) in pairs)
+        terms = ((wanted.index(net.wanted), part * make(i, net)) for i, (part, net) in pairs)
         return Ensemble(tuple(self.views.values()), tuple(terms))
 
     def combine(self, values: Sequence[Tensor]) -> Tensor:
@@ -158,10 +157,6 @@ class Scene:
             share=share,
             extents=extents,
         )
-
-
-def _wanted(recognizer: Recognizer) -> Wanted:
-    return recognizer.card.input.template, recognizer.size
 
 
 def _same(images: Images, generator: Generator | None = None) -> Images:

@@ -1,6 +1,6 @@
 """Face recognizers: real weights, on cards."""
 
-from faceveil.recognizers.base import Recognizer, load
+from faceveil.recognizers.base import Recognizer, Wanted, load
 from faceveil.recognizers.card import Card, names
 
-__all__ = ["Card", "Recognizer", "load", "names"]
+__all__ = ["Card", "Recognizer", "Wanted", "load", "names"]

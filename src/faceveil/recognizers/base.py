@@ -13,6 +13,10 @@ from faceveil.recognizers.folding import fold
 from faceveil.recognizers.layers import narrow
 from faceveil.types import Embeddings, Images
 
+Wanted = tuple[
+    str, tuple[int, int]
+]  # the template to which a recognizer's images are aligned, and their height and width
+
 
 class Recognizer(nn.Module):
     """A network and its card, behind one face: aligned RGB in [0, 1] in, embeddings out.
@@ -41,6 +45,11 @@ class Recognizer(nn.Module):
     def size(self) -> tuple[int, int]:
         """Height and width of the images."""
         return self.card.input.height, self.card.input.width
+
+    @property
+    def wanted(self) -> Wanted:
+        """What images it takes: the template to which they are aligned, and their height and width."""
+        return self.card.input.template, self.size
 
     @property
     def threshold(self) -> float:

@@ -21,7 +21,7 @@ from faceveil.attacks.quantization import Grid
 from faceveil.bench import plots
 from faceveil.bench.apf import PAPER, PROBE
 from faceveil.bench.base import Cell, Experiment, Found, Plan, Settings, Table, groups, number, percent
-from faceveil.bench.material import BATCH, Material, People, wanted
+from faceveil.bench.material import BATCH, Material, People
 from faceveil.datasets import Faces
 from faceveil.methods.apf import Apf
 from faceveil.methods.apf.device import STIR
@@ -195,7 +195,7 @@ def _learn(gradients: Images, faces: Faces, embeddings: Embeddings, epochs: int,
 def _measure(material: Material, settings: Settings) -> Found:
     """How often the person is found, how alike the picture is, and how much of a cloak is in what is sent."""
     interception, judge = Interception(material, settings), material.judges[0]
-    lessons, tests = material.training[wanted(material.recognizer)], material.faces
+    lessons, tests = material.training[material.recognizer.wanted], material.faces
     known = _known(material, judge)
     mean = known.mean(0)
     attacker = _learn(
@@ -226,7 +226,7 @@ def _measure(material: Material, settings: Settings) -> Found:
 def _known(material: Material, judge: Recognizer) -> Embeddings:
     """A recognizer's embeddings of the photos that the attacker has; they are kept."""
     path = material.school / f"embeddings, {judge.name}.npy"
-    faces = material.training[wanted(judge)]
+    faces = material.training[judge.wanted]
     if not path.is_file():
         with torch.no_grad():
             found = torch.cat([judge(images.to(judge.scale.device)).cpu() for images in faces.batches(BATCH)])

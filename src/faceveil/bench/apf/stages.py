@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save
 
 from faceveil.attacks.universal import TrainedAttack, fooled
 from faceveil.bench.base import Settings
-from faceveil.bench.material import BATCH, AlignedPart, Material, Part, wanted
+from faceveil.bench.material import BATCH, AlignedPart, Material, Part
 from faceveil.datasets import Dataset, Pair
 from faceveil.errors import SettingError
 from faceveil.methods.apf import Apf
@@ -152,7 +152,7 @@ class Stages:
     def _lesson(self, learning: Learning) -> Lesson:
         return Lesson(
             self.lessons,
-            pairs(self.material.training[wanted(self.material.recognizer)].labels.tolist()),
+            pairs(self.material.training[self.material.recognizer.wanted].labels.tolist()),
             self.probe,
             self.servers,
             self.material.school / str(self.settings["attack"]),
@@ -168,7 +168,7 @@ class Stages:
     @property
     def lessons(self) -> Examples:
         """The faces that are learned from."""
-        faces = self.material.training[wanted(self.material.recognizer)]
+        faces = self.material.training[self.material.recognizer.wanted]
         return Examples(len(faces), lambda rows: faces[rows], digest(faces.store[row] for row in faces.rows))
 
     def universal(self, attack: TrainedAttack, name: str, most: int = 0) -> Images:
