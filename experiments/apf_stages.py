@@ -1,10 +1,11 @@
 """APF's stages on more pairs than `faceveil bench apf-tables` takes: does the cloud help, and by how many pairs?
 
     FACEVEIL_MIRROR=../shared/zoo/files python experiments/apf_stages.py m-di2 out/apf-stages \
-        --pins ../shared/data/pins --data ../shared/data/lfw ../shared/data/cfp --pairs 400
+        --pins ../shared/data/pins --data ../shared/data/lfw ../shared/data/cfp [--pairs 400] [--photos 25]
 
-The same clouds, learned the same way. A row: the pairs that each stage hides from the server; then how many pairs a
-stage wins and loses beside the one before, with the probability of a difference as large by chance (a sign test).
+The same clouds, learned the same way, from as many photos or more. A row: the pairs that each stage hides from the
+server; then how many pairs a stage wins and loses beside the one before, with the probability of a difference as large
+by chance (a sign test).
 """
 
 import argparse
