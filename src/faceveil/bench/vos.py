@@ -250,8 +250,9 @@ HARDENING = Experiment(
         "to what the recognizer knew of clear photos by an anchor of 10. "
         "As in the paper AdvFaces' success falls, on another data set as far (with the anchor), on the same one less, "
         "and that of latent-space cloaks hardly falls; Fawkes's falls less. The likely cause is that 750 "
-        "photos were learned from, not 20,000: clear photos are missed more often afterwards, too, least with the "
-        "anchor. Cloaks made against the hardened recognizer hide from it again."
+        "photos were learned from, not 20,000: clear photos are missed more often afterwards, too; with AdvFaces less "
+        "with the anchor, with veil, on Pins, most. Cloaks made against the hardened recognizer hide from it again. "
+        "Veil's rows are of an earlier veil than today's, which showed more."
     ),
     recognizers=("mobilefacenet-foamliu",),
     full=Plan(
