@@ -207,9 +207,9 @@ def test_each_photo_says_why_it_was_not_cloaked(error, told, tmp_path):
     assert len(outcomes) == 2
 
 
-@pytest.mark.parametrize("stage", ["find", "prove"])
+@pytest.mark.parametrize(("stage", "fate"), [("find", "cloaked"), ("prove", "written and measured")])
 @pytest.mark.parametrize(("error", "told"), [(RuntimeError("no room"), "no room"), (MemoryError(), "MemoryError")])
-def test_a_photo_for_which_there_is_no_memory_does_not_stop_the_others(stage, error, told, tmp_path, monkeypatch):
+def test_a_photo_for_which_there_is_no_memory_does_not_stop_the_others(stage, fate, error, told, tmp_path, monkeypatch):
     def fail(*given):
         raise error
 
@@ -219,7 +219,7 @@ def test_a_photo_for_which_there_is_no_memory_does_not_stop_the_others(stage, er
     monkeypatch.setattr(protector, stage, fail)
     outcomes = list(protect_files(protector, plan([tmp_path / "a.png", tmp_path / "b.png"])))
     assert [outcome.error for outcome in outcomes] == [
-        f"{tmp_path / name}.png: cannot be cloaked ({told}); try it smaller" for name in "ab"
+        f"{tmp_path / name}.png: cannot be {fate} ({told}); try it smaller" for name in "ab"
     ]
 
 
@@ -248,6 +248,19 @@ def test_all_photos_of_a_person_choose_whom_fawkes_leads_them_to(protector):
     for _ in range(2):  # whoever was enrolled before
         personal.enroll(iter(photos[1:]))
         assert torch.equal(personal.method.targets[0], middle[None])
+
+
+def test_a_photo_for_which_there_is_no_memory_does_not_stop_a_person_from_being_known(monkeypatch):
+    known = faceveil.Photo.from_array(portrait())
+    protector = faceveil.Protector("opom", choice=faceveil.Choice(only_like=known), settings={"steps": 1})
+    seen = iter([protector.detector([known.pixels])])  # of the known photo; then there is no room
+    monkeypatch.setattr(protector, "detector", lambda photos: next(seen, None) or fail())
+
+    def fail():
+        raise MemoryError
+
+    protector.enroll([known])
+    assert protector.method.mask is not None
 
 
 def test_the_photo_by_which_a_person_is_known_may_show_fewer_faces_than_are_chosen_from():

@@ -134,10 +134,10 @@ class Protector:
         known, method = self.choice.only_like, self._built
         if known is None or not isinstance(method, Personal):
             return
-        regions = []
-        for photo in chain([known], photos):
-            faces = self._like(photo, self.detector([photo.pixels])[0])
-            regions += _regions(photo, faces[:1])
+        regions = self._seen(known)
+        for photo in photos:
+            with suppress(*FOREIGN):  # it fails again when it is cloaked, and is told of then
+                regions += self._seen(photo)
         self.method = method.enroll(Scene.of(regions, method.guides, method.jitter, method.weights))
 
     def cloak(
@@ -154,6 +154,10 @@ class Protector:
         """The proofs of a clear photo's faces in the photo that is shared."""
         attacked = self.method.attacked
         return tuple(prove(self.detector, self.judges, attacked, clear.pixels, shared.pixels, faces))
+
+    def _seen(self, photo: Photo) -> list[Region]:
+        """The largest face of the person in a photo, if there is one."""
+        return _regions(photo, self._like(photo, self.detector([photo.pixels])[0])[:1])
 
     def _like(self, photo: Photo, faces: list[Face]) -> list[Face]:
         """Those of a photo's faces in which the first surrogate sees the person; all where nobody is wanted."""
@@ -365,7 +369,7 @@ def _album(protector: Protector, jobs: Sequence[Job], writing: Writing) -> Album
     if not protector.method.keeps_apart or len(done) == len(jobs):
         return album
     for job in (*done, *neighbors(jobs, NEIGHBORS)):
-        with suppress(FaceveilError):
+        with suppress(FaceveilError, *FOREIGN):
             shared = Photo.open(job.destination, writing.max_pixels)
             clear = Photo.open(job.source, writing.max_pixels).smaller(max(shared.size))
             if clear.size == shared.size:
@@ -385,10 +389,10 @@ def _find(protector: Protector, group: Sequence[_Work]) -> None:
         work.seconds = time.perf_counter() - start
 
 
-def _told(job: Job, error: Exception) -> str:
+def _told(job: Job, error: Exception, fate: str = "cannot be cloaked") -> str:
     """One line about an error that does not name the photo."""
     foreign = isinstance(error, FOREIGN)
-    told = f"cannot be cloaked ({one_line(error) or type(error).__name__}); try it smaller" if foreign else error
+    told = f"{fate} ({one_line(error) or type(error).__name__}); try it smaller" if foreign else error
     return f"{one_line(job.source)}: {told}"
 
 
@@ -424,6 +428,6 @@ def _outcome(protector: Protector, work: _Work) -> Outcome:
     except FaceveilError as error:
         return Outcome(work.job, error=str(error))
     except FOREIGN as error:
-        return Outcome(work.job, error=_told(work.job, error))
+        return Outcome(work.job, error=_told(work.job, error, "cannot be written and measured"))
     seconds = work.seconds + time.perf_counter() - start
     return Outcome(work.job, proofs, notes=clear.notes, seconds=seconds, clear=clear, shared=shared.result())
