@@ -71,6 +71,8 @@ def test_serves_until_it_is_told_to_stop(module):
         (["--name", "My Model"], "no model's name"),
         (["--waiting", "3"], "twice"),
         (["--token", ""], "the token is empty"),
+        (["--token", "two words"], "no header bears"),
+        (["--token", "pässwort"], "no header bears"),
     ],
 )
 def test_says_what_does_not_make_sense(module, words, said, capsys):
@@ -78,6 +80,14 @@ def test_says_what_does_not_make_sense(module, words, said, capsys):
         main(["serve", str(module), *words])
     assert caught.value.code == 2
     assert said in capsys.readouterr().err
+
+
+def test_says_before_it_serves_that_a_module_is_for_other_faces(tmp_path, capsys):
+    path, cloud = tmp_path / "large.safetensors", Cloud(width=2, size=(160, 160))
+    write(Trained(cloud.state_dict(), {"width": 2, "size": [160, 160]}, {"servers": []}), path)
+    with pytest.raises(SystemExit):
+        main(["serve", str(path), "--port", "0"])
+    assert "is no module for faces of 112 x 112 pixels" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("words", "warned"), [([], True), (["--token", TOKEN], False), (["--host", "::1"], False)])

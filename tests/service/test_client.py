@@ -172,7 +172,7 @@ def test_without_a_cloud_the_gradient_itself_is_left_and_nobody_is_asked_for_a_w
         client(GRADIENTS)
 
 
-@pytest.mark.parametrize("where", ["https://elsewhere.invalid/", "http://127.0.0.1:1/"])
+@pytest.mark.parametrize("where", ["https://elsewhere.invalid/", "http://127.0.0.1:1/", "http://[bad", "file:///etc"])
 def test_goes_nowhere_else(where):
     with (
         answering((307, {"Location": where}, b"")) as (url, asked),
@@ -193,6 +193,21 @@ def test_says_in_one_line_why_it_was_refused():
         remote(url)[0](GRADIENTS)
     assert str(caught.value) == f"{url}/v1/noise: refused (404): no?such ?[31mmodel"
     assert len(asked) == 1
+
+
+def test_repeats_a_proxys_words_in_one_plain_line(monkeypatch):
+    def refuse():
+        with door.accept()[0] as connection:
+            connection.recv(4096)
+            connection.sendall(b"HTTP/1.1 403 \x1b]0;owned\x07\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{door.getsockname()[1]}")
+        thread = threading.Thread(target=refuse)
+        thread.start()
+        with pytest.warns(CloudAway, match=r"403 \?\]0;owned\?\)"):
+            remote("https://elsewhere.invalid", tries=1)[0](GRADIENTS)
+        thread.join()
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"error": ', b"\xff" * 400])

@@ -1,10 +1,12 @@
 import asyncio
+import gc
 import io
 import json
 import logging
 import math
 import socket
 import time
+import weakref
 from contextlib import ExitStack, asynccontextmanager, closing
 
 import httpx2
@@ -18,6 +20,7 @@ from starlette.testclient import TestClient
 from faceveil.attacks.quantization import Grid
 from faceveil.errors import SettingError
 from faceveil.service import journal, wire
+from faceveil.service.batching import Batcher, Model
 from faceveil.service.server import Limits
 
 HEADERS = {"Content-Type": wire.MEDIA_TYPE}
@@ -88,10 +91,13 @@ def test_no_more_go_together_than_a_batch():
 
     async def large():
         async with asynchronous(app_of(gate, Limits(batch=4))) as client:
-            return await ask(client, bytes(message(10)))
+            return await ask(client, bytes(message(10))), (await client.get("/metrics")).text
 
-    assert len(wire.read(asyncio.run(large()).content).codes) == 10
+    answer, counted = asyncio.run(large())
+    assert len(wire.read(answer.content).codes) == 10
     assert gate.seen == [1, 4, 4, 2]
+    assert 'faceveil_batch_faces_bucket{le="2.0"} 1.0' in counted
+    assert 'faceveil_batch_faces_bucket{le="4.0"} 3.0' in counted
 
 
 def test_what_does_not_fit_is_told_to_come_again():
@@ -243,6 +249,46 @@ def test_a_client_that_left_costs_the_model_nothing():
     assert gate.seen == [1, 1]  # the first, which was at work already
 
 
+def test_what_is_given_up_is_not_kept():
+    gate = Gate()
+
+    async def crowd():
+        async with Batcher(Model("toy", gate), 4).running() as batcher:
+            first = asyncio.create_task(batcher(message()))
+            await until(lambda: gate.entered == 2)
+            asked = message()
+            kept, other = weakref.ref(asked), asyncio.create_task(batcher(asked))
+            del asked
+            await settled()
+            waited = kept() is not None
+            other.cancel()
+            await settled()
+            del other
+            gc.collect()
+            left = kept()
+            gate.open.set()
+            await first
+            return waited, left
+
+    assert asyncio.run(crowd()) == (True, None)
+
+
+def test_what_has_begun_when_the_service_ends_is_answered_in_time_or_told_to_come_again():
+    gate, limits = Gate(), Limits(seconds=1)
+    data = bytes(message())
+    lines = "POST /v1/noise HTTP/1.1", "Host: here", f"Content-Type: {wire.MEDIA_TYPE}", f"Content-Length: {len(data)}"
+    with served(app_of(gate, limits), limits) as server:
+        connection = connect(server, "".join(f"{line}\r\n" for line in (*lines, "")).encode())
+        time.sleep(0.2)
+        server.should_exit = True
+        time.sleep(0.6)
+        connection.sendall(data)
+        told = heard(connection)
+        gate.open.set()
+    assert told.startswith(b"HTTP/1.1 503 ")
+    assert json.loads(told.partition(b"\r\n\r\n")[2]) == {"error": "the service ends; come again in 1 s"}
+
+
 def changed(at, data):
     whole = bytearray(bytes(message(2, 3)))
     whole[at : at + len(data)] = data
@@ -380,6 +426,13 @@ def test_is_described_by_its_openapi(client):
         assert "get" not in verbs or client.get(path).status_code == 200
     statuses = set(described["paths"]["/v1/noise"]["post"]["responses"])
     assert statuses == {"200", "400", "404", "408", "411", "413", "415", "503"}
+
+
+def test_the_largest_request_and_answer_are_as_long_as_its_openapi_says(client):
+    described = client.get("/openapi.json").json()["paths"]["/v1/noise"]["post"]
+    asked = bytes(message(4, 4, epsilon=wire.LARGEST))
+    for said, data in ((described["requestBody"], asked), (described["responses"]["200"], ask(client, asked).content)):
+        assert said["content"][wire.MEDIA_TYPE]["schema"]["maxLength"] == len(data)
 
 
 @pytest.mark.parametrize("wrong", [{"faces": 0}, {"seconds": -1.0}, {"seconds": math.inf}, {"faces": 200}])

@@ -51,7 +51,7 @@ def serve(
     from faceveil import trained
     from faceveil.device import choose
     from faceveil.methods.apf.cloud import load
-    from faceveil.service.wire import NAME
+    from faceveil.service.wire import NAME, SIDE, TOKEN
 
     try:
         from faceveil.service import journal
@@ -62,6 +62,8 @@ def serve(
         raise SettingError(f'{error.name} is not installed; run: pip install "faceveil[serve]"') from error
     if "" in (token, os.environ.get("FACEVEIL_TOKEN")):
         raise SettingError("the token is empty; fill FACEVEIL_TOKEN, or unset it to serve everybody")
+    if token and not TOKEN.fullmatch(token):
+        raise SettingError("the token has spaces or letters that no header bears; give another")
     if keyfile and not certfile:
         raise SettingError("--keyfile needs --certfile")
     if missing := [path for path in (certfile, keyfile) if path and not path.is_file()]:
@@ -74,8 +76,12 @@ def serve(
         raise SettingError(f"{called!r} is no model's name; give --name, 1 to 32 of a-z, 0-9, '.', '_' and '-'")
     place = choose(device)
     cloud, fools = load(model, place), tuple(trained.read(model).recipe["servers"])
+    served = Model(called, cloud, cloud.epsilon, place, fools)
+    try:
+        served.noise(torch.zeros(1, 3, SIDE, SIDE), 1)
+    except RuntimeError as error:
+        raise SettingError(f"{model} is no module for faces of {SIDE} x {SIDE} pixels; train one on such") from error
     journal.start()
     if not token and host not in LOOPBACK:
         journal.note(logging.WARNING, "everybody who reaches this address is served; set FACEVEIL_TOKEN")
-    served = application(Model(called, cloud, cloud.epsilon, place, fools), limits, token)
-    run(served, limits, host, port, certfile, keyfile)
+    run(application(served, limits, token), limits, host, port, certfile, keyfile)

@@ -53,29 +53,34 @@ class Model:
 class Batcher:
     """Brings the faces of concurrent requests to the model in batches, in one thread beside the event loop.
 
-    Nobody waits for a batch to fill: a request that finds the model idle goes at once. `watch` is told how many faces
-    go together.
+    Nobody waits for a batch to fill: a request that finds the model idle goes at once. What is given up is let go of at
+    once, too. `watch` is told how many faces go together.
     """
 
     def __init__(self, model: Model, batch: int, watch: Callable[[int], None] = lambda faces: None) -> None:
         self.model, self.batch, self.watch = model, batch, watch
-        self._queue: asyncio.Queue[tuple[Message, asyncio.Future[Message]]] = asyncio.Queue()
+        self._waiting: dict[asyncio.Future[Message], Message] = {}
+        self._came = asyncio.Event()
 
     async def __call__(self, message: Message) -> Message:
         """The answer; raises what the model raises."""
         future: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
-        self._queue.put_nowait((message, future))
-        return await future
+        self._waiting[future] = message
+        self._came.set()
+        try:
+            return await future
+        finally:
+            self._waiting.pop(future, None)
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
+    async def running(self) -> AsyncIterator["Batcher"]:
         """Serves inside the context; the model runs once first, as first runs are slow."""
         loop = asyncio.get_running_loop()
         with ThreadPoolExecutor(1) as thread:
             await loop.run_in_executor(thread, self.model.noise, torch.zeros(1, 3, SIDE, SIDE), 1)
             worker = asyncio.create_task(self._work(thread))
             try:
-                yield
+                yield self
             finally:
                 worker.cancel()
                 with suppress(asyncio.CancelledError):
@@ -84,28 +89,32 @@ class Batcher:
     async def _work(self, thread: ThreadPoolExecutor) -> None:
         while True:
             asked = await self._next()
-            messages = [message for message, _ in asked]
             try:
                 answers = await asyncio.get_running_loop().run_in_executor(
-                    thread, self.model.answer, messages, self.batch
+                    thread, self.model.answer, [*asked.values()], self.batch
                 )
             except Exception as error:  # whatever it is: those who wait are told, and others are served
-                for _, future in asked:
+                for future in asked:
                     if not future.done():
                         future.set_exception(error)
                 continue
-            for (_, future), answer in zip(asked, answers, strict=True):
+            for future, answer in zip(asked, answers, strict=True):
                 if not future.done():
                     future.set_result(answer)
 
-    async def _next(self) -> list[tuple[Message, asyncio.Future[Message]]]:
-        """The requests that wait, as many as fill a batch; those that were given up are left out."""
-        asked: list[tuple[Message, asyncio.Future[Message]]] = []
+    async def _next(self) -> dict[asyncio.Future[Message], Message]:
+        """The requests that wait, the first first, as many as fill a batch."""
+        asked: dict[asyncio.Future[Message], Message] = {}
         faces = 0
-        while not asked or (faces < self.batch and not self._queue.empty()):
-            message, future = await self._queue.get()
+        while not asked or (self._waiting and faces < self.batch):
+            while not self._waiting:
+                self._came.clear()
+                await self._came.wait()
+            future = next(iter(self._waiting))
+            message = self._waiting.pop(future)
             if not future.done():
-                asked.append((message, future))
+                asked[future] = message
                 faces += len(message.codes)
-        self.watch(faces)
+        for start in range(0, faces, self.batch):
+            self.watch(min(self.batch, faces - start))
         return asked

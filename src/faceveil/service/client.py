@@ -90,7 +90,7 @@ class Remote:
             )
         if not 1 <= self.epsilon < wire.LARGEST + 1:
             raise SettingError(f"epsilon is {self.epsilon:g}; with a server give 1 to {wire.LARGEST}")
-        if self.token is not None and not re.fullmatch("[!-~]+", self.token):
+        if self.token is not None and not wire.TOKEN.fullmatch(self.token):
             raise SettingError("the token is empty, or has spaces or letters that no header bears; give another")
         if not wire.NAME.fullmatch(self.model.encode(errors="replace")):
             raise SettingError(f"{self.model!r} is no model's name; give 1 to 32 of a-z, 0-9, '.', '_' and '-'")
@@ -158,7 +158,7 @@ class Remote:
             with error:
                 raise _refusal(error) from error
         except URLError as error:
-            raise _Away(f"cannot be reached ({error.reason})") from error
+            raise _Away(f"cannot be reached ({one_line(str(error.reason))})") from error
         except TimeoutError as error:
             raise _Away("answers too slowly") from error
         except (OSError, HTTPException) as error:
@@ -179,10 +179,12 @@ class Remote:
 
 
 class _Straight(HTTPRedirectHandler):
-    """Goes nowhere else: a token and a gradient are for the address that the user gave."""
+    """Goes nowhere else, and reads no other address: a token and a gradient are for the one that the user gave."""
 
-    def redirect_request(self, *args: object) -> None:
+    def http_error_302(self, *answer: object) -> None:  # type: ignore[override]
         return None
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302  # type: ignore[assignment]
 
 
 class _Ending(HTTPConnection):

@@ -16,12 +16,12 @@ _ERRORS = {
     411: "There is no Content-Length.",
     413: "More bytes than a request may have.",
     415: f"The body is not {wire.MEDIA_TYPE}.",
-    503: "Too much is waiting, too many connections are open, or the model failed: come again.",
+    503: "Too much is waiting, too many connections are open, the model failed, or the service ends: come again.",
 }
 
 
-def describe(body: int, seconds: float, token: bool) -> dict[str, Any]:
-    """The description of a service that takes bodies of so many bytes, for so many seconds, with or without a token."""
+def describe(body: int, answer: int, seconds: float, token: bool) -> dict[str, Any]:
+    """The description of a service that takes and gives so many bytes, for so many seconds, with or without a token."""
     errors = {
         str(status): {"description": about, "content": _ERROR} | ({"headers": _AGAIN} if status == 503 else {})
         for status, about in _ERRORS.items()
@@ -29,7 +29,6 @@ def describe(body: int, seconds: float, token: bool) -> dict[str, Any]:
     }
     guarded: dict[str, Any] = {"security": [{"token": []}]} if token else {}
     refused = {"401": errors["401"]} if token else {}
-    levels = {wire.MEDIA_TYPE: {"schema": {"type": "string", "format": "binary", "maxLength": body}}}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -44,8 +43,10 @@ def describe(body: int, seconds: float, token: bool) -> dict[str, Any]:
                     "operationId": "noise",
                     "summary": "Gradients of a few bits in, noise within epsilon out.",
                     "description": f"At most {body} bytes and {seconds:g} seconds. Nothing that arrives is stored.",
-                    "requestBody": {"required": True, "content": levels},
-                    "responses": {"200": {"description": "Noise for every face.", "content": levels, "headers": _FOOLS}}
+                    "requestBody": {"required": True, "content": _levels(body)},
+                    "responses": {
+                        "200": {"description": "Noise for every face.", "content": _levels(answer), "headers": _FOOLS}
+                    }
                     | errors,
                     **guarded,
                 }
@@ -68,6 +69,10 @@ def describe(body: int, seconds: float, token: bool) -> dict[str, Any]:
             **({"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}} if token else {}),
         },
     }
+
+
+def _levels(most: int) -> dict[str, Any]:
+    return {wire.MEDIA_TYPE: {"schema": {"type": "string", "format": "binary", "maxLength": most}}}
 
 
 def _told(name: str, about: str, busy: bool = False) -> dict[str, Any]:

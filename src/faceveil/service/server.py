@@ -36,6 +36,7 @@ HANDSHAKE = 10.0  # seconds that TLS may take before them
 CROWDED = "crowded"  # what a connection is that came when enough were open
 GONE = 499  # what logs and metrics call a request whose client went away
 GRADIENTS = Grid(1, wire.ASKED)  # the finest that are taken
+NOISE = Grid(wire.LARGEST, 2 * wire.LARGEST + 1)  # the finest that is given
 
 Guard = Callable[[Request], None]  # raises `HTTPException` for a request without the token
 
@@ -69,6 +70,11 @@ class Limits:
         """The most bytes of a request."""
         return wire.size(self.faces, GRADIENTS)
 
+    @property
+    def answer(self) -> int:
+        """The most bytes of an answer."""
+        return wire.size(self.faces, NOISE)
+
 
 class Noise:
     """The endpoint: one message of gradients in, one of noise out."""
@@ -86,6 +92,7 @@ class Noise:
             with self._held(max(1, (length - wire.HEADER) * 8 // wire.CODES)):
                 message = self._read(body)
                 answer = await self._answer(message, receive)
+                status = GONE  # to whom it does not get whole
                 async with asyncio.timeout(self.limits.seconds):
                     await _send(bytes(answer), self.batcher.model.fools, send)
             status, faces = 200, len(message.codes)
@@ -94,6 +101,11 @@ class Noise:
             raise
         except (ClientDisconnect, TimeoutError):
             status = GONE  # nobody is there to be told
+        except asyncio.CancelledError:  # the service ends, and waits no longer
+            if status == GONE:
+                raise
+            status = 503
+            raise self._busy("the service ends") from None
         finally:
             self._note(status, faces, time.perf_counter() - start)
 
@@ -195,7 +207,7 @@ def application(model: Model, limits: Limits | None = None, token: str | None = 
     limits, metrics, guard = limits or Limits(), Metrics(), _guard(token)
     batcher = Batcher(model, limits.batch, metrics.batch.observe)
     noise = Noise(batcher, limits, guard, metrics)
-    description = describe(limits.body, limits.seconds, bool(token))
+    description = describe(limits.body, limits.answer, limits.seconds, bool(token))
     facts = {"model": model.name, "epsilon": model.epsilon, "faces": limits.faces, "values": wire.ASKED}
 
     @asynccontextmanager

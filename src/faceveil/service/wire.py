@@ -36,6 +36,7 @@ LARGEST = 32  # epsilon, 8-bit levels
 ASKED = 4  # values that a gradient may have
 FOOLS = "Faceveil-Fools"  # the header of an answer that names the recognizers that the model learned to fool
 NAME = re.compile(rb"[a-z0-9._-]{1,32}")
+TOKEN = re.compile("[!-~]+")  # what a header bears
 
 _MAGIC = b"FVCL"
 _HEADER = struct.Struct("<4sBBHHH32s")
