@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from attacks.toys import recognizer
+from faceveil import hardening
 from faceveil.datasets import Faces, prepare
 from faceveil.datasets.folders import Folders
 from faceveil.errors import SettingError
@@ -126,6 +127,30 @@ def test_fresh_obfuscations_differ_from_epoch_to_epoch(tmp_path, monkeypatch):
     assert len({seed for seed, _ in seen}) == len(seen) == 3 * 4
     assert all(not torch.equal(a, b) for (_, a), (_, b) in pairwise(seen))
     assert not list(tmp_path.glob("*.uint8"))
+
+
+def test_recognizers_beside_the_pupil_are_taken_to_where_it_learns(tmp_path, monkeypatch):
+    """The device without data stands for a second GPU."""
+    beside, seen = recognizer(1), []
+
+    class Unchanged:
+        def aligned(self, images):
+            return images
+
+    def method(self, surrogates, seed=None):
+        seen.append([net.scale.device.type for net in surrogates])
+        return Unchanged()
+
+    def train(learners, step, examples, folder, **settings):
+        step.pupil.to("meta")
+        step._attack(BIM, crowd()[:4].to("meta"), 0)
+        raise InterruptedError
+
+    monkeypatch.setattr(Obfuscator, "method", method)
+    monkeypatch.setattr(hardening, "train", train)
+    with pytest.raises(InterruptedError):
+        run(tmp_path, replace(COURSE, fresh=True), surrogates=(recognizer(), beside))
+    assert seen == [["meta", "meta"]]
 
 
 def test_another_folder_is_needed_for_other_settings(tmp_path):

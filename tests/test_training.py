@@ -85,22 +85,56 @@ def test_trains_in_mixed_precision(tmp_path):
     assert torch.allclose(module.weight[0], TRUTH, atol=0.2)
 
 
-def test_two_devices_learn_as_one(tmp_path):
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """The folder in which two devices did what `main` does."""
+    folder = tmp_path_factory.mktemp("two")
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    script = [sys.executable, *launch, __file__, str(folder)]
+    finished = subprocess.run(script, check=False, capture_output=True, text=True, timeout=120)
+    assert finished.returncode == 0, finished.stderr
+    return folder
+
+
+def found(two):
+    """What both devices found, the same."""
+    told, same = (json.loads((two / f"{rank}.json").read_text("utf-8")) for rank in (0, 1))
+    assert told == same
+    return told
+
+
+def test_two_devices_learn_as_one(two, tmp_path):
     """Each sees half of every batch; the gradient of their mean loss is that of the whole batch, but for the noise.
 
     They find the same figures, and both stop where one of them finds a loss that is no number.
     """
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    script = [sys.executable, *launch, __file__, str(tmp_path)]
-    finished = subprocess.run(script, check=False, capture_output=True, text=True, timeout=120)
-    assert finished.returncode == 0, finished.stderr
-    state = torch.load(tmp_path / "two" / "checkpoint.pt", weights_only=True)
-    alone, history = run(tmp_path / "one", 2)
+    state = torch.load(two / "two" / "checkpoint.pt", weights_only=True)
+    alone, history = run(tmp_path, 2)
     assert torch.allclose(state["modules"]["line"]["weight"], alone.weight, atol=5e-3)
-    told, same = (json.loads((tmp_path / f"{rank}.json").read_text("utf-8")) for rank in (0, 1))
-    assert told == same
+    told = found(two)
     assert told["history"] == [{"error": pytest.approx(each["error"], rel=0.02)} for each in history]
     assert "lower the learning rate" in told["burst"]
+
+
+def test_machines_with_folders_of_their_own_do_not_go_on(two):
+    """Only the first one's folder has a checkpoint; both stop, and it stays as it was."""
+    assert "all machines need the same folder" in found(two)["apart"]
+    assert "holds 0 epochs on one, 1 on another" in found(two)["apart"]
+    assert len(torch.load(two / "0" / "own" / "checkpoint.pt", weights_only=True)["history"]) == 1
+    assert not (two / "1" / "own" / "checkpoint.pt").exists()
+
+
+def test_more_epochs_than_asked_for_are_not_passed_off_as_fewer(tmp_path):
+    kept, _ = run(tmp_path, 2)
+    with pytest.raises(SettingError, match="has learned for 2 epochs already, not 1; ask for 2 or more, or choose"):
+        run(tmp_path, 1)
+    assert torch.equal(run(tmp_path, 2)[0].weight, kept.weight)
+
+
+def test_sixteen_bits_need_a_gpu():
+    """On a CPU, Lightning would take bfloat16, and checkpoints and commands would tell otherwise."""
+    with pytest.raises(SettingError, match="16-mixed needs a GPU; on a CPU take bf16-mixed"):
+        Engine("cpu", "16-mixed")
 
 
 @pytest.mark.parametrize(
@@ -162,6 +196,12 @@ def main(folder):
         train(learner(), burst, Examples(64, read), folder / "burst", epochs=1, batch=16, engine=Engine("cpu"))
     except SettingError as error:
         told["burst"] = str(error)
+    own = folder / os.environ["RANK"] / "own"
+    run(own, 1)
+    try:
+        run(own, 2)
+    except SettingError as error:
+        told["apart"] = str(error).replace(str(own), "")
     (folder / f"{os.environ['RANK']}.json").write_text(json.dumps(told), "utf-8")
 
 

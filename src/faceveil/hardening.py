@@ -207,7 +207,8 @@ class _Lesson:
         """The photos obfuscated against the recognizer as it is now."""
         self.pupil.requires_grad_(False)
         was, _ = self.pupil.training, self.pupil.eval()
-        cloaked = obfuscator.method((self.pupil, *self.beside), seed).aligned(clear)
+        beside = [net.to(clear.device) for net in self.beside]
+        cloaked = obfuscator.method((self.pupil, *beside), seed).aligned(clear)
         self.pupil.train(was).requires_grad_(True)
         return (255 * cloaked.detach()).round() / 255
 

@@ -44,7 +44,7 @@ Track = Callable[[Sequence[Indices], str], Iterable[Indices]]  # batches to go t
 
 @dataclass(frozen=True)
 class Engine:
-    """On what is trained: the device (auto, cpu, cuda, mps) and the precision, one of `PRECISIONS`.
+    """On what is trained: the device (auto, cpu, cuda, mps) and the precision, one of `PRECISIONS`, 16-mixed on a GPU.
 
     How many devices and machines take part says torchrun; without it, one.
     """
@@ -55,6 +55,8 @@ class Engine:
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise SettingError(f"precision is {self.precision!r}; it is one of {', '.join(PRECISIONS)}")
+        if self.precision == "16-mixed" and choose(self.device).type == "cpu":
+            raise SettingError("16-mixed needs a GPU; on a CPU take bf16-mixed")
 
     def start(self) -> "Fabric":
         """The engine, running; raises `SettingError` where it is not installed."""
@@ -128,6 +130,13 @@ class Workshop:
 Step = Callable[[Workshop, Any], Mapping[str, Tensor]]
 
 
+def positive(**settings: float) -> None:
+    """Raises `SettingError` for the first of some settings that is not more than 0."""
+    for name, value in settings.items():
+        if not value > 0:
+            raise SettingError(f"{name} is {value:g}; choose more than 0")
+
+
 def digest(parts: Iterable[object]) -> str:
     """A hash, 12 hexadecimal digits, of arrays, of modules by their weights, and of plain values."""
     found = hashlib.sha256()
@@ -173,8 +182,8 @@ def train(
     CPU, nearly on others, whose sums have no fixed order. The precision, what the examples are `told` to be, and
     further `settings`, plain values, are kept with it, so that a run of others is not mistaken for it.
 
-    Raises `SettingError` where the folder holds a run of other settings or examples, for fewer examples than devices,
-    and for losses that are no longer numbers.
+    Raises `SettingError` where the folder holds a run of other settings or examples, one of more epochs, or not the
+    same on all machines, for fewer examples than devices, and for losses that are no longer numbers.
     """
     engine = engine or Engine()
     fabric = engine.start()
@@ -182,6 +191,10 @@ def train(
     kept = {"batch": batch, "seed": seed, "precision": engine.precision, "data": examples.told, **settings}
     remove_leftovers(folder)
     history = _resume(fabric, learners, folder / CHECKPOINT, kept)
+    _agree(fabric, folder, len(history))
+    if len(history) > epochs:
+        done = f"{folder / CHECKPOINT} has learned for {len(history)} epochs already, not {epochs}"
+        raise SettingError(f"{done}; ask for {len(history)} or more, or choose another folder")
     for epoch in range(len(history) + 1, epochs + 1):
         torch.manual_seed(_number(seed, epoch, fabric.global_rank))
         generator = Generator().manual_seed(_number(seed, epoch, fabric.global_rank))
@@ -244,6 +257,14 @@ def _resume(
             learner.optimizer.load_state_dict(state["optimizers"][name])
         fabric.strategy.precision.load_state_dict(state["precision"])
         return list(state["history"])
+
+
+def _agree(fabric: "Fabric", folder: Path, epochs: int) -> None:
+    """Sees to it that all devices go on from the same epoch; only the first one writes what the others go on from."""
+    found = torch.as_tensor(fabric.all_gather(torch.tensor(epochs)))
+    if found.min() < found.max():
+        counts = f"{folder} holds {found.min()} epochs on one, {found.max()} on another"
+        raise SettingError(f"all machines need the same folder: {counts}; share it, or copy it to each")
 
 
 def keep(path: Path, settings: Mapping[str, Any], state: Mapping[str, Any]) -> None:

@@ -57,8 +57,9 @@ def alone(place: Path) -> Iterator[None]:
         place.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except OSError as error:
-        found = f"{place} cannot be written ({error.strerror})"
-        raise WeightsError(f"{found}; make room, or name another place with FACEVEIL_CACHE") from error
+        cached = place.is_relative_to(cache.folder())
+        other = "name another place with FACEVEIL_CACHE" if cached else "choose another folder"
+        raise WeightsError(f"{place} cannot be written ({error.strerror}); make room, or {other}") from error
     try:
         yield
     finally:

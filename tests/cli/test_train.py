@@ -1,13 +1,21 @@
 """`faceveil train apf` and `universal`, on two photos of one person."""
 
 import json
+from dataclasses import asdict
 
+import numpy as np
 import pytest
+import typer
 from PIL import Image
 
 from faceveil import __version__, trained
 from faceveil.cli import main
+from faceveil.cli.train import _Material, app
+from faceveil.datasets import Faces
+from faceveil.errors import SettingError
 from faceveil.methods.apf.cloud import load
+from faceveil.methods.apf.learning import Learning
+from faceveil.training import Engine
 from people import portrait
 
 
@@ -46,6 +54,8 @@ def test_apf_learns_goes_on_and_tells_how(person, tmp_path, capsys):
     assert kept.recipe["version"] == __version__
     assert (kept.recipe["learning"]["width"], kept.recipe["learning"]["rate"]) == (1, 1e-4)
     assert json.loads((out / "apf.json").read_text("utf-8"))["options"]["width"] == 1
+    assert kept.recipe["last_session_minutes"] >= 0  # no more is known where a run was stopped
+    assert "minutes" not in kept.recipe
 
 
 def test_a_used_folder_is_for_the_same_photos_and_servers(person, tmp_path, capsys):
@@ -67,6 +77,68 @@ def test_of_several_devices_the_first_writes(person, tmp_path, monkeypatch):
     assert not (tmp_path / "out" / "uap.safetensors").exists()
 
 
+@pytest.fixture
+def album(monkeypatch):
+    """What `prepare` finds in any data: people of three photos each."""
+
+    def prepare(people):
+        labels, store = np.arange(len(people)).repeat(3), np.zeros((1, 112, 112, 3), np.uint8)
+        names = tuple(map(str, range(len(labels))))
+        faces = Faces(names, labels, tuple(people), {}, np.zeros(len(labels), np.int64), store)
+        monkeypatch.setattr("faceveil.datasets.open", lambda data: data)
+        monkeypatch.setattr("faceveil.datasets.prepare", lambda *_, **__: faces)
+
+    return prepare
+
+
+def gathered(without=None):
+    """The photos that are learned from."""
+    return _Material.of("data", 2, without, (), Engine("cpu")).chosen.tolist()
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        b"Aaron\nZo\xc3\xab\n",
+        b"Aaron\r\nZo\xc3\xab\r\n",
+        b"\xef\xbb\xbfAaron\r\nZo\xc3\xab",
+        b"\n Zo\xc3\xab \nAaron\nNobody",
+    ],
+    ids=["Unix", "Windows", "Notepad", "spaces"],
+)
+def test_people_stay_out_whatever_wrote_their_names(written, album, tmp_path):
+    album(["Aaron", "Bea", "Zoë"])
+    (tmp_path / "out.txt").write_bytes(written)
+    assert gathered() == [0, 1, 3, 4, 6, 7]
+    assert gathered(tmp_path / "out.txt") == [3, 4]
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        (b"Aaron Eckhart\n", r"none of its 1 names is of anybody in data; .* like Aaron_Eckhart$"),
+        (b"\r\n", r"none of its 0 names is of anybody in data"),
+        ("Zoë\n".encode("latin-1"), r"out.txt cannot be read as UTF-8 \(.*\); give names as plain text$"),
+        (None, r"out.txt cannot be read as UTF-8 \(.*No such file.*\)"),
+    ],
+    ids=["nobody", "empty", "Latin-1", "missing"],
+)
+def test_a_list_that_keeps_nobody_out_is_refused(written, message, album, tmp_path):
+    album(["Aaron_Eckhart", "Zoë"])
+    if written is not None:
+        (tmp_path / "out.txt").write_bytes(written)
+    with pytest.raises(SettingError, match=message):
+        gathered(tmp_path / "out.txt")
+
+
+def test_which_numbers_are_not_the_paper_s_is_said():
+    command = typer.main.get_command(app).commands["apf"]
+    paper = asdict(Learning())
+    ours = [each.name for each in command.params if each.name in paper and each.default != paper[each.name]]
+    assert len(paper.keys() & {each.name for each in command.params}) == len(paper)
+    assert f"the paper's, but for {' and '.join(f'--{name}' for name in ours)}:" in command.help
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -74,6 +146,9 @@ def test_of_several_devices_the_first_writes(person, tmp_path, monkeypatch):
         (("universal", "uap", "--without", "{out}"), "nobody has two photos with a face"),
         (("apf", "--precision", "8-bit"), "precision is '8-bit'"),
         (("apf", "--attack", "cw"), "attack is 'cw'"),
+        (("apf", "--rate", "-1"), "rate is -1; choose more than 0"),
+        (("advfaces", "--rate", "0"), "rate is 0; choose more than 0"),
+        (("latent", "--rate", "nan"), "rate is nan; choose more than 0"),
     ],
 )
 def test_says_in_a_line_what_is_wrong(arguments, message, person, tmp_path, capsys):

@@ -2,6 +2,7 @@ import io
 import pickle
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -139,6 +140,13 @@ def test_pairs_become_indices(dataset):
 def test_a_splits_people_are_found_again(dataset):
     faces = prepared(dataset, Finder())
     assert faces.of(["c", "a", "nobody"]).tolist() == [0, 1, 2, 6, 7, 8]
+
+
+def test_photos_are_grouped_by_person_without_those_of_nobody(dataset):
+    faces = prepared(dataset, Finder())
+    strangers = replace(faces, labels=np.array([-1, *faces.labels[1:-1], -1]))
+    assert [photos.tolist() for photos in strangers.by_person()] == [[1, 2], [3, 4, 5], [6, 7]]
+    assert strangers.of(["c", "a"]).tolist() == [1, 2, 6, 7]
 
 
 def test_says_where_nothing_can_be_kept(dataset, tmp_path):

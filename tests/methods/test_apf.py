@@ -10,7 +10,7 @@ from torch import nn
 from attacks.toys import pictures, recognizer, regions
 from faceveil import trained
 from faceveil.attacks.quantization import Grid
-from faceveil.errors import SettingError
+from faceveil.errors import SettingError, WeightsError
 from faceveil.methods.apf import Apf
 from faceveil.methods.apf.cloud import Cloud, Enhancement, UNet, load
 from faceveil.methods.apf.device import ATTACKS
@@ -242,6 +242,31 @@ def test_learning_goes_on_where_it_was_stopped(lesson, tmp_path):
     again, history = replace(stopped, learning=small.learning).learn()
     assert history == told
     assert all(torch.equal(a, b) for a, b in zip(whole.state_dict().values(), again.state_dict().values(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rate": -1.0}, "rate is -1; choose more than 0"),
+        ({"rate": float("nan")}, "rate is nan"),
+        ({"values": 1}, "a cloak of 1 values cannot be sent"),
+        ({"width": 0}, "width is 0"),
+        ({"steps": 0}, "steps is 0"),
+        ({"batch": -1}, "batch is -1"),
+        ({"transfers": -1}, "-1 transfers, 50 epochs: none can be less than 0"),
+        ({"attack": "cw"}, "attack is 'cw'"),
+        ({"epsilon": 0.0}, "epsilon is 0"),
+    ],
+)
+def test_learning_that_makes_no_sense_is_refused_before_anything_is_found(change, message):
+    with pytest.raises(SettingError, match=message):
+        Learning(**change)
+
+
+def test_a_folder_that_cannot_be_written_is_not_said_to_be_the_cache(lesson, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(WeightsError, match=r"file/out cannot be written \(.*\); make room, or choose another folder$"):
+        replace(lesson, folder=tmp_path / "file" / "out").learn()
 
 
 def test_other_settings_need_another_folder(lesson):

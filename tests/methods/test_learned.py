@@ -1,6 +1,7 @@
 """AdvFaces and latent-space de-identification, learned on toys."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -14,7 +15,18 @@ from faceveil.methods import AdvFaces, Latent, advfaces, latent
 from faceveil.methods.learned import likeness
 from faceveil.objectives.dissimilarity import Dissimilarity
 from faceveil.recognizers import Recognizer
-from faceveil.training import Engine, Examples
+from faceveil.training import Engine, Examples, Workshop
+
+
+@dataclass(frozen=True)
+class Fabric:
+    """An engine of one device."""
+
+    device: torch.device
+
+    def backward(self, loss):
+        loss.backward()
+
 
 KINDS = {"advfaces": (advfaces.Generator, AdvFaces), "latent": (latent.Autoencoder, Latent)}
 
@@ -98,6 +110,25 @@ def test_other_faces_or_recognizers_need_another_folder(module, net, faces, tmp_
         learn("these", other)
 
 
+@pytest.mark.parametrize("module", [advfaces, latent])
+def test_recognizers_are_taken_to_the_device_that_learns(module, faces, tmp_path, monkeypatch):
+    """The device without data stands for a second GPU."""
+
+    def train(learners, step, examples, folder, **settings):
+        modules = {name: learner.module.to("meta") for name, learner in learners.items()}
+        optimizers = {name: torch.optim.SGD(each.parameters()) for name, each in modules.items()}
+        shop = Workshop(Fabric(torch.device("meta")), modules, optimizers, 1, torch.Generator())
+        losses = step(shop, examples.read(slice(4)))
+        assert {loss.device.type for loss in losses.values()} == {"meta"}
+        assert net.scale.device.type == "meta"
+        raise InterruptedError
+
+    net = recognizer(size=(48, 48), template="arcface")
+    monkeypatch.setattr(module, "train", train)
+    with pytest.raises(InterruptedError):
+        module.learn(Examples(12, faces.__getitem__), [net], tmp_path, module.Learning(width=2))
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_a_module_of_ones_own_cloaks_faces_in_photos(name, net, tmp_path):
     kind, method = KINDS[name]
@@ -112,6 +143,13 @@ def test_a_module_of_ones_own_cloaks_faces_in_photos(name, net, tmp_path):
     assert method((net,), str(path)).attacked == ("toy-9",)
     assert 255 * free.abs().max() > 1.5
     assert 255 * limited.abs().max() == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("module", [advfaces, latent])
+@pytest.mark.parametrize(("setting", "value"), [("rate", -1.0), ("width", 0), ("epochs", 0), ("batch", 0)])
+def test_learning_that_makes_no_sense_is_refused(module, setting, value):
+    with pytest.raises(SettingError, match=f"{setting} is {value:g}; choose more than 0"):
+        module.Learning(**{setting: value})
 
 
 def test_says_what_is_wrong(net):

@@ -52,7 +52,7 @@ def harden_(
     ] = VOS.held_out,
     seed: Annotated[int, typer.Option(help="Another seed, another order and other people held out.")] = VOS.seed,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    precision: Annotated[str, typer.Option(help="32-true, bf16-mixed or 16-mixed.")] = "32-true",
+    precision: Annotated[str, typer.Option(help="32-true, bf16-mixed or, on a GPU, 16-mixed.")] = "32-true",
     force: Annotated[bool, typer.Option("--force", help="Replace a recognizer of that name.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

@@ -17,7 +17,6 @@ from faceveil.cli.report import watch
 from faceveil.datasets import Faces
 from faceveil.device import choose
 from faceveil.errors import SettingError
-from faceveil.photo.files import read
 from faceveil.recognizers import Recognizer
 from faceveil.training import Engine, Examples, Indices, digest
 
@@ -35,7 +34,7 @@ Output = Annotated[Path, typer.Option("--output", "-o", help="The folder for che
 Epochs = Annotated[int, typer.Option(min=1, help="How often each photo is seen.")]
 Batch = Annotated[int, typer.Option(min=1, help="Photos that are learned from together.")]
 Rate = Annotated[float, typer.Option(help="The learning rate.")]
-Precision = Annotated[str, typer.Option(help="32-true, bf16-mixed or 16-mixed.")]
+Precision = Annotated[str, typer.Option(help="32-true, bf16-mixed or, on a GPU, 16-mixed.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Seed = Annotated[int, typer.Option(min=0, help="Another seed, another order.")]
 
@@ -77,7 +76,9 @@ def apf(
     device: Device = "auto",
     seed: Seed = 0,
 ) -> None:
-    """Train APF's cloud: gradients of the probe in, noise that fools servers out. The numbers are the paper's.
+    """Train APF's cloud: gradients of the probe in, noise that fools servers out.
+
+    The numbers are the paper's, but for --values and --own: these defaults are ours.
 
     Writes OUTPUT/apf.safetensors and apf.json, for faceveil protect --method apf and faceveil serve.
 
@@ -270,13 +271,16 @@ class _Material:
     def of(cls, data: str, photos: int, without: Path | None, servers: Sequence[str], engine: Engine) -> "_Material":
         """The first photos of each person who has two or more, and does not stay out."""
         start = time.perf_counter()
+        out = _names(without) if without else set[str]()
         faces = datasets.prepare(datasets.open(data), TEMPLATE, SIZE, track=partial(watch, what="faces"))
-        out = set(read(without).decode().split("\n")) if without else set()
-        own = (faces.of([name])[:photos] for name in faces.identities if name not in out)
-        chosen = np.concatenate([rows for rows in own if len(rows) > 1] or [np.zeros(0, np.int64)])
-        if not len(chosen):
+        own = zip(faces.identities, faces.by_person(), strict=True)
+        chosen = [rows[:photos] for name, rows in own if name not in out and len(rows) > 1]
+        if not chosen:
             raise SettingError(f"{data}: nobody has two photos with a face; give a folder of people with more")
-        return cls(faces, chosen, servers, engine, start)
+        if without and out.isdisjoint(faces.identities):
+            found = f"{without}: none of its {len(out)} names is of anybody in {data}"
+            raise SettingError(f"{found}; write them as they are there, like {faces.identities[0]}")
+        return cls(faces, np.concatenate(chosen), servers, engine, start)
 
     @property
     def examples(self) -> Examples:
@@ -290,7 +294,7 @@ class _Material:
         return tuple(recognizers.load(name, choose(self.engine.device)).surrogate() for name in self.servers)
 
     def recipe(self, **told: object) -> dict[str, object]:
-        """What is to be told of what was learned: by which command and version, from and against whom, how long."""
+        """What is to be told of what was learned: how, from and against whom, how long the last session took."""
         arguments = [Path(word).name if "/" in word else word for word in sys.argv[1:]]
         return {
             "command": f"faceveil {' '.join(arguments)}",
@@ -299,8 +303,17 @@ class _Material:
             "servers": list(self.servers),
             "photos": len(self.chosen),
             **told,
-            "minutes": round((time.perf_counter() - self.start) / 60, 1),
+            "last_session_minutes": round((time.perf_counter() - self.start) / 60, 1),
         }
+
+
+def _names(path: Path) -> set[str]:
+    """The names in a file, one on each line, whatever the line ends; a mark in front is no part of them."""
+    try:
+        lines = path.read_text("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingError(f"{path} cannot be read as UTF-8 ({error}); give names as plain text") from error
+    return {line.strip() for line in lines} - {""}
 
 
 def _write(learned: trained.Trained, path: Path) -> None:

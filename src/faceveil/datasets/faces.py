@@ -52,7 +52,15 @@ class Faces:
     def of(self, people: Iterable[str]) -> Int64[ndarray, " k"]:
         """The indices of the photos of these people, in order; those who are not here have none."""
         wanted = set(people)
-        return np.flatnonzero([label >= 0 and self.identities[label] in wanted for label in self.labels])
+        return np.flatnonzero(
+            np.isin(self.labels, [label for label, name in enumerate(self.identities) if name in wanted])
+        )
+
+    def by_person(self) -> list[Int64[ndarray, " _"]]:
+        """The indices of each person's photos, in order; people as in `identities`."""
+        order = self.labels.argsort(kind="stable")
+        _, *own = np.split(order, self.labels[order].searchsorted(np.arange(len(self.identities))))
+        return own
 
     def compare(self, pairs: Iterable[Pair]) -> Comparisons:
         """Those pairs of which both faces are here."""

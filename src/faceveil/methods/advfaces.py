@@ -17,7 +17,7 @@ from faceveil.attacks.universal import fooled
 from faceveil.errors import SettingError
 from faceveil.methods.learned import Generated, likeness, start_small
 from faceveil.recognizers import Recognizer
-from faceveil.training import Engine, Examples, Learner, Track, Workshop, train, untracked
+from faceveil.training import Engine, Examples, Learner, Track, Workshop, positive, train, untracked
 from faceveil.types import Images
 
 
@@ -107,6 +107,7 @@ class Learning:
     def __post_init__(self) -> None:
         if self.gan not in GANS:
             raise SettingError(f"gan is {self.gan!r}; it is one of {', '.join(GANS)}")
+        positive(width=self.width, rate=self.rate, epochs=self.epochs, batch=self.batch)
 
 
 def learn(
@@ -126,13 +127,13 @@ def learn(
     gan = GANS[learning.gan]
 
     def step(shop: Workshop, clear: Images) -> dict[str, Tensor]:
-        clear = clear.to(shop.device)
+        clear, nets = clear.to(shop.device), [net.to(shop.device) for net in surrogates]
         added, judge = shop.modules["generator"](clear), shop.modules["discriminator"]
         cloaked = (clear + added).clamp(0, 1)
         seen = gan(judge(clear), True) + gan(judge(cloaked.detach()), False)
         shop.descend("discriminator", seen)
         unseen = gan(judge(cloaked), True)
-        alike = likeness(clear, cloaked, surrogates, AdvFaces.template).mean()
+        alike = likeness(clear, cloaked, nets, AdvFaces.template).mean()
         norm = added.square().mean((1, 2, 3)).sqrt() * (3 * 160 * 160) ** 0.5
         size = norm.clamp(min=learning.norm).mean()
         weight = learning.size * min(1.0, shop.epoch / learning.warmup if learning.warmup else 1.0)

@@ -17,7 +17,7 @@ from faceveil.attacks.universal import fooled
 from faceveil.methods.learned import Generated, likeness, start_small
 from faceveil.objectives.dissimilarity import Dissimilarity
 from faceveil.recognizers import Recognizer
-from faceveil.training import Engine, Examples, Learner, Track, Workshop, train, untracked
+from faceveil.training import Engine, Examples, Learner, Track, Workshop, positive, train, untracked
 from faceveil.types import Images
 
 STAGES = 3  # of stride 2: a face of 112 x 112 becomes 14 x 14 latents
@@ -61,6 +61,9 @@ class Learning:
     batch: int = 32
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        positive(width=self.width, scales=self.scales, rate=self.rate, epochs=self.epochs, batch=self.batch)
+
 
 def learn(
     faces: Examples,
@@ -79,9 +82,9 @@ def learn(
     module = Autoencoder(learning.width)
 
     def step(shop: Workshop, clear: Images) -> dict[str, Tensor]:
-        clear = clear.to(shop.device)
+        clear, nets = clear.to(shop.device), [net.to(shop.device) for net in surrogates]
         cloaked = (clear + shop.modules["autoencoder"](clear)).clamp(0, 1)
-        alike = likeness(clear, cloaked, surrogates, Latent.template).mean()
+        alike = likeness(clear, cloaked, nets, Latent.template).mean()
         unlike = Dissimilarity(clear, scales=learning.scales).by_scale(cloaked.float()).amax(0)
         shop.descend("autoencoder", alike + learning.price * (unlike - learning.dssim).clamp(min=0).mean())
         return {"cosine": alike, "dssim": unlike.mean()}

@@ -24,7 +24,7 @@ Module = TypeVar("Module", bound=nn.Module)
 class Trained:
     """Tensors by name, in float32; the `options` with which their module is built; the `recipe` that made them.
 
-    A recipe tells the command, the data, the seed, the minutes, and what else one needs to make them again.
+    A recipe tells the command, the data, the seed, how long it took, and what else one needs to make them again.
     """
 
     tensors: Mapping[str, Tensor]

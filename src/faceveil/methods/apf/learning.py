@@ -15,6 +15,7 @@ from torch import Generator, Tensor, nn
 from faceveil import weights
 from faceveil.attacks.quantization import Grid
 from faceveil.attacks.universal import Perturbation, fooled
+from faceveil.errors import SettingError
 from faceveil.methods.apf import Apf
 from faceveil.methods.apf.cloud import Cloud
 from faceveil.methods.scene import Scene
@@ -33,6 +34,7 @@ from faceveil.training import (
     Workshop,
     digest,
     keep,
+    positive,
     resume,
     train,
     untracked,
@@ -70,6 +72,15 @@ class Learning:
     batch: int = 100
     rate: float = 1e-4
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        positive(width=self.width, steps=self.steps, batch=self.batch, rate=self.rate)
+        if min(self.ascents, self.transfers, self.epochs) < 0:
+            found = f"{self.ascents} ascents, {self.transfers} transfers, {self.epochs} epochs"
+            raise SettingError(f"{found}: none can be less than 0; choose 0 to leave it out")
+        Apf((), self.attack, self.epsilon, steps=self.steps)  # raises `SettingError` for no attack, or no budget
+        if self.values:
+            Grid(self.epsilon, self.values)  # raises `SettingError`, too
 
 
 def pairs(labels: Sequence[int]) -> list[tuple[int, int]]:
