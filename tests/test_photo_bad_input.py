@@ -232,3 +232,14 @@ def test_a_damaged_file_is_a_photo_or_one_line(
                 assert "\n" not in str(error)
     assert place.read_bytes() == data
     assert names(folder) == [place.name]
+
+
+def test_a_photo_that_does_not_fit_into_memory_is_not_called_damaged(tmp_path, monkeypatch):
+    def fail(self):
+        raise MemoryError
+
+    photo = tmp_path / "large.png"
+    photo.write_bytes(png(1, 1, 8, 2, b"\0\1\2\3"))
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", fail)
+    with pytest.raises(UnreadablePhotoError, match=r"large\.png: does not fit into memory; save it smaller$"):
+        Photo.open(photo)

@@ -1,3 +1,4 @@
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -144,6 +145,8 @@ def test_settings_that_make_no_sense_are_errors(settings):
 def test_a_choice_that_makes_no_sense_is_an_error():
     with pytest.raises(SettingError, match="largest"):
         faceveil.Choice("biggest")
+    with pytest.raises(SettingError, match="faces is empty"):
+        faceveil.Choice(())
 
 
 def test_overlapping_cloaks_stay_within_the_larger_one():
@@ -207,9 +210,16 @@ def test_each_photo_says_why_it_was_not_cloaked(error, told, tmp_path):
     assert len(outcomes) == 2
 
 
-@pytest.mark.parametrize(("stage", "fate"), [("find", "cloaked"), ("prove", "written and measured")])
-@pytest.mark.parametrize(("error", "told"), [(RuntimeError("no room"), "no room"), (MemoryError(), "MemoryError")])
-def test_a_photo_for_which_there_is_no_memory_does_not_stop_the_others(stage, fate, error, told, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("stage", "written"), [("find", False), ("prove", True)])
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (RuntimeError("can't allocate memory"), "(can't allocate memory); try it smaller"),
+        (MemoryError(), "(MemoryError); try it smaller"),
+        (RuntimeError("no such kernel"), "(no such kernel)"),
+    ],
+)
+def test_a_photo_that_fails_does_not_stop_the_others(stage, written, error, told, tmp_path, monkeypatch):
     def fail(*given):
         raise error
 
@@ -218,9 +228,31 @@ def test_a_photo_for_which_there_is_no_memory_does_not_stop_the_others(stage, fa
     protector = faceveil.Protector("veil", surrogates=["dlib"], judges=["dlib"], settings={"steps": 1})
     monkeypatch.setattr(protector, stage, fail)
     outcomes = list(protect_files(protector, plan([tmp_path / "a.png", tmp_path / "b.png"])))
-    assert [outcome.error for outcome in outcomes] == [
-        f"{tmp_path / name}.png: cannot be {fate} ({told}); try it smaller" for name in "ab"
-    ]
+    for name, outcome in zip("ab", outcomes, strict=True):
+        there = tmp_path / f"{name}-cloaked.png"
+        fate = f"{there} is written, and cannot be measured" if written else "cannot be cloaked"
+        assert outcome.error == f"{tmp_path / name}.png: {fate} {told}"
+        assert (outcome.status, outcome.shared is not None, there.exists()) == ("failed", written, written)
+
+
+def test_what_failed_together_is_let_go_of_before_each_is_tried_alone(tmp_path, monkeypatch):
+    class Large:
+        pass
+
+    made, left = [], []
+
+    def fail(*given):
+        left.append([each() for each in made])
+        large = Large()
+        made.append(weakref.ref(large))
+        raise MemoryError
+
+    for name in "ab":
+        faceveil.Photo.from_array(portrait()).save(tmp_path / f"{name}.png")
+    protector = faceveil.Protector("veil", surrogates=["dlib"], judges=["dlib"], settings={"steps": 1})
+    monkeypatch.setattr(protector, "cloak", fail)
+    assert len(list(protect_files(protector, plan([tmp_path / "a.png", tmp_path / "b.png"])))) == 2
+    assert left == [[], [None], [None, None]]
 
 
 def test_a_recognizer_without_a_threshold_neither_judges_unasked_nor_lets_anything_be_written(monkeypatch):
@@ -261,6 +293,19 @@ def test_a_photo_for_which_there_is_no_memory_does_not_stop_a_person_from_being_
 
     protector.enroll([known])
     assert protector.method.mask is not None
+
+
+def test_no_memory_to_know_a_person_better_does_not_stop_a_run(monkeypatch, tmp_path):
+    photo = faceveil.Photo.from_array(portrait())
+    photo.save(tmp_path / "a.png")
+    protector = faceveil.Protector("opom", choice=faceveil.Choice(only_like=photo), settings={"steps": 1})
+
+    def fail(self, scene):
+        raise MemoryError
+
+    monkeypatch.setattr(type(protector.method), "enroll", fail)
+    (outcome,) = protect_files(protector, plan([tmp_path / "a.png"]))
+    assert outcome.status == "cloaked"
 
 
 def test_the_photo_by_which_a_person_is_known_may_show_fewer_faces_than_are_chosen_from():

@@ -1,6 +1,7 @@
 """Photos in, cloaked photos and proofs out; one, or any number."""
 
 import os
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -62,6 +63,8 @@ class Choice:
     def __post_init__(self) -> None:
         if isinstance(self.faces, str) and self.faces not in ("all", "largest"):
             raise SettingError(f"faces is {self.faces!r}; it is all, largest, or numbers (0 is the largest face)")
+        if not len(self.faces):
+            raise SettingError("faces is empty; it is all, largest, or numbers (0 is the largest face)")
 
 
 class Protector:
@@ -297,7 +300,8 @@ def protect_files(protector: Protector, jobs: Sequence[Job], writing: Writing | 
         remove_leftovers(folder)
     if isinstance(protector.method, Personal) and protector.choice.only_like:
         known = chain.from_iterable(_read(jobs[:ENROLLED], replace(writing, force=True)))
-        protector.enroll(work.clear for work in known if work.clear)
+        with suppress(*FOREIGN):  # the person stays known by the one photo
+            protector.enroll(work.clear for work in known if work.clear)
     groups = _read(jobs, writing)
     with ThreadPoolExecutor(2) as pool:
         ahead = pool.submit(next, groups, None)
@@ -391,9 +395,10 @@ def _find(protector: Protector, group: Sequence[_Work]) -> None:
 
 def _told(job: Job, error: Exception, fate: str = "cannot be cloaked") -> str:
     """One line about an error that does not name the photo."""
-    foreign = isinstance(error, FOREIGN)
-    told = f"{fate} ({one_line(error) or type(error).__name__}); try it smaller" if foreign else error
-    return f"{one_line(job.source)}: {told}"
+    if not isinstance(error, FOREIGN):
+        return f"{one_line(job.source)}: {error}"
+    advice = "; try it smaller" if isinstance(error, MemoryError) or re.search("alloc|memory", str(error)) else ""
+    return f"{one_line(job.source)}: {fate} ({one_line(error) or type(error).__name__}){advice}"
 
 
 def _cloak(protector: Protector, group: Sequence[_Work], album: Album) -> None:
@@ -402,14 +407,14 @@ def _cloak(protector: Protector, group: Sequence[_Work], album: Album) -> None:
     try:
         cloaked = protector.cloak([work.clear for work in group if work.clear], [work.faces for work in group], album)
     except (FaceveilError, *FOREIGN) as error:
-        for work in group if len(group) > 1 else ():
-            _cloak(protector, [work], album)
+        cloaked = []  # the error goes, and with it all that the failed cloaks hold, before they are tried again
         if len(group) == 1:
             group[0].error = _told(group[0].job, error)
-        return
-    for work, photo in zip(group, cloaked, strict=True):
+    for work, photo in zip(group, cloaked, strict=False):
         work.cloaked = photo
         work.seconds += (time.perf_counter() - start) / len(group)
+    for work in group if len(group) > len(cloaked) and len(group) > 1 else ():
+        _cloak(protector, [work], album)
 
 
 def _write(cloaked: Photo, job: Job, writing: Writing) -> Photo:
@@ -424,10 +429,15 @@ def _outcome(protector: Protector, work: _Work) -> Outcome:
     if clear is None or shared is None:
         return Outcome(work.job, error=work.error, faceless=work.faceless)
     try:
-        proofs = protector.prove(clear, shared.result(), work.faces)
+        written = shared.result()
     except FaceveilError as error:
         return Outcome(work.job, error=str(error))
     except FOREIGN as error:
-        return Outcome(work.job, error=_told(work.job, error, "cannot be written and measured"))
+        return Outcome(work.job, error=_told(work.job, error, "cannot be written"))
+    try:
+        proofs = protector.prove(clear, written, work.faces)
+    except (FaceveilError, *FOREIGN) as error:
+        fate = f"{one_line(work.job.destination)} is written, and cannot be measured"
+        return Outcome(work.job, error=_told(work.job, error, fate), clear=clear, shared=written)
     seconds = work.seconds + time.perf_counter() - start
-    return Outcome(work.job, proofs, notes=clear.notes, seconds=seconds, clear=clear, shared=shared.result())
+    return Outcome(work.job, proofs, notes=clear.notes, seconds=seconds, clear=clear, shared=written)

@@ -274,7 +274,7 @@ def _show(outcome: "Outcome", pictured: Path | None, advice: str) -> None:
     console = Console()
     destination = outcome.job.destination
     if outcome.status == "skipped":
-        print(f"{destination} is there already, and was not measured again; --force makes it anew")
+        print(f"{destination} is there already, and was not measured now; --force makes it anew")
     if not outcome.faces:
         return
     show_proofs(console, destination, outcome.faces)
@@ -315,7 +315,7 @@ def _advice(outcome: "Outcome", method: str, surrogates: list[str] | None) -> st
 def _report(outcome: "Outcome", pictured: Path | None) -> dict[str, object]:
     return {
         "photo": outcome.job.source,
-        "cloaked": outcome.job.destination if outcome.faces else None,
+        "cloaked": outcome.job.destination if outcome.shared else None,
         "picture": pictured,
         "status": outcome.status,
         "error": outcome.error or None,

@@ -62,6 +62,8 @@ def decode(data: bytes, max_pixels: int) -> Decoded:
         raise
     except Image.DecompressionBombError as error:  # the decoder's own limit, which no option raises
         raise UnreadablePhotoError(f"is too large to decode ({one_line(error)}); save it smaller") from error
+    except MemoryError as error:
+        raise UnreadablePhotoError("does not fit into memory; save it smaller") from error
     except Exception as error:  # a decoder of a damaged file may raise anything
         reason = one_line(error) or type(error).__name__
         raise UnreadablePhotoError(f"is damaged or cut off ({reason}); copy or download it again") from error
