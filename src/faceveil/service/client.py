@@ -181,7 +181,7 @@ class Remote:
 class _Straight(HTTPRedirectHandler):
     """Goes nowhere else, and reads no other address: a token and a gradient are for the one that the user gave."""
 
-    def http_error_302(self, *answer: object) -> None:  # type: ignore[override]
+    def http_error_302(self, *answer: object) -> None:
         return None
 
     http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302  # type: ignore[assignment]
