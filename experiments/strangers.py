@@ -35,7 +35,6 @@ from torch import nn
 from faceveil import bench, datasets, recognizers
 from faceveil.bench import held_out, report
 from faceveil.bench.held_out import ALL, HELD_OUT, at
-from faceveil.bench.material import wanted
 from faceveil.protocols.calibration import calibrate
 from faceveil.recognizers import Recognizer, openface_nn4
 from faceveil.recognizers import card as cards
@@ -193,7 +192,7 @@ def _kernel(value):
 
 def calibrated(judge: Recognizer, dataset: datasets.Dataset) -> Recognizer:
     """The same with the thresholds that LFW's people give it; says how well it tells them apart."""
-    faces = datasets.prepare(dataset, *wanted(judge), track=track)
+    faces = datasets.prepare(dataset, *judge.wanted, track=track)
     (pairs,) = map(faces.compare, dataset.pairs().values())
     known = torch.cat([judge(images) for images in faces.batches(64)])
     found = calibrate(known, faces.labels, pairs.first, pairs.second, pairs.same, pairs.fold)

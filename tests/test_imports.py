@@ -2,10 +2,12 @@
 
 import ast
 from pathlib import Path
+from pkgutil import resolve_name
 
 import pytest
 
-PACKAGE = Path(__file__).parents[1] / "src/faceveil"
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "src/faceveil"
 LAYERS = [
     "__init__",
     "errors",
@@ -62,3 +64,35 @@ def test_imports_only_from_above(path):
     if path == PACKAGE / "__init__.py":
         return  # it offers the highest names, and imports them when they are used
     assert [name for name in imports(path) if layer(name) > layer(own)] == []
+
+
+def is_there(name: str) -> bool:
+    try:
+        resolve_name(name)
+    except (AttributeError, ImportError):
+        return False
+    return True
+
+
+def missing(path: Path) -> list[str]:
+    """What a script imports from the package, but is not in it; what else it imports may not be installed."""
+    wanted = []
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            wanted += [name.name for name in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            wanted += [f"{node.module}.{name.name}" for name in node.names]
+    return [name for name in wanted if name.split(".")[0] == "faceveil" and not is_there(name)]
+
+
+@pytest.mark.parametrize(
+    "path", sorted([*ROOT.glob("experiments/*.py"), *ROOT.glob("benchmarks/*.py")]), ids=lambda path: path.name
+)
+def test_scripts_import_what_the_package_has(path):
+    assert missing(path) == []
+
+
+def test_what_the_package_lacks_is_missed(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text("import faceveil.jobs, faceveil.nothing\nfrom faceveil.jobs import plan, nobody\nimport absent\n")
+    assert missing(script) == ["faceveil.nothing", "faceveil.jobs.nobody"]

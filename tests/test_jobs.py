@@ -55,18 +55,29 @@ def test_a_folder_that_cannot_be_read_is_not_left_out_silently(album, monkeypatc
 
     scandir = os.scandir
     monkeypatch.setattr(os, "scandir", refuse)
-    assert photos_in(Path("a")) == cloaked_in(Path("a")) == [Path("a/1.jpg"), Path("a/deep")]
+    assert photos_in(Path("a")) == cloaked_in(Path("a"))[0] == [Path("a/1.jpg"), Path("a/deep")]
     (album / "a/1-cloaked.jpg").touch()
-    assert cloaked_in(Path("a")) == [Path("a/1-cloaked.jpg"), Path("a/deep")]
+    assert cloaked_in(Path("a")) == ([Path("a/1-cloaked.jpg"), Path("a/deep")], [Path("a/1.jpg")])
 
 
 def test_a_folders_cloaked_photos_are_those_with_the_names_that_we_give(album):
-    assert cloaked_in(Path("a")) == photos_in(Path("a")) == [Path("a/1.jpg"), Path("a/deep/2.PNG")]
+    photos = [Path("a/1.jpg"), Path("a/deep/2.PNG")]
+    assert cloaked_in(Path("a")) == (photos, [])
+    assert photos_in(Path("a")) == photos
     for name in ("1-cloaked.jpg", "1-cloaked.jpg-proof.png", "deep/3-cloaked.webp", ".4-cloaked.jpg", "5-cloaked.txt"):
         (album / "a" / name).touch()
-    assert cloaked_in(Path("a")) == [Path("a/1-cloaked.jpg"), Path("a/deep/3-cloaked.webp")]
-    assert photos_in(Path("a")) == [Path("a/1.jpg"), Path("a/deep/2.PNG")]
-    assert cloaked_in(Path("a/1.jpg")) == [Path("a/1.jpg")]
+    assert cloaked_in(Path("a")) == ([Path("a/1-cloaked.jpg"), Path("a/deep/3-cloaked.webp")], photos)
+    assert photos_in(Path("a")) == photos
+    assert cloaked_in(Path("a/1.jpg")) == ([Path("a/1.jpg")], [])
+
+
+@pytest.mark.parametrize("named", ["3.jpg", "3-cloaked.jpg"])
+def test_a_folders_cloaked_photos_are_found_in_one_walk(album, monkeypatch, named):
+    (album / "a" / named).touch()
+    walks, walk = [], os.walk
+    monkeypatch.setattr(os, "walk", lambda *given, **how: walks.append(given) or walk(*given, **how))
+    cloaked_in(Path("a"))
+    assert walks == [(Path("a"),)]
 
 
 def test_a_folder_needs_an_output(album):

@@ -110,11 +110,19 @@ def photos_in(path: Path, apart_from: Path | None = None) -> list[Path]:
     return [photo for photo in photos if not _ours(photo)] + others
 
 
-def cloaked_in(path: Path) -> list[Path]:
-    """The photos below a folder that are cloaked ones by their names; where none is, as under an `output`, all."""
-    photos, others = _below(path)
-    cloaked = [photo for photo in photos if _cloaked(photo)]
-    return cloaked + others if cloaked else photos_in(path)
+def cloaked_in(path: Path) -> tuple[list[Path], list[Path]]:
+    """The photos below a folder that are cloaked ones by their names, and those that are not and are left out.
+
+    Where none is, as under an `output`, all are taken. The path of a photo gives that photo alone.
+    """
+    found, others = _below(path)
+    cloaked, rest = [], []
+    for photo in found:
+        if _cloaked(photo):
+            cloaked.append(photo)
+        elif not _ours(photo):
+            rest.append(photo)
+    return (cloaked + others, rest) if cloaked else (rest + others, [])
 
 
 def _below(path: Path, apart_from: Path | None = None) -> tuple[list[Path], list[Path]]:

@@ -97,7 +97,27 @@ def test_of_a_folder_with_clear_and_cloaked_photos_the_cloaked_ones_are_checked(
     copy(album / "mine/1.jpg", tmp_path / "1.jpg")
     copy(album / "1.jpg", tmp_path / "1-cloaked.jpg")
     assert run(tmp_path, "--against", album / "mine/2.png", "--as", "face_recognition", "--json") == 0
-    assert json.loads(capfd.readouterr().out)["cloaked"] == [str(tmp_path / "1-cloaked.jpg")]
+    said = capfd.readouterr()
+    assert json.loads(said.out)["cloaked"] == [str(tmp_path / "1-cloaked.jpg")]
+    assert said.err == (
+        f"faceveil: {tmp_path}: photos left out, as not named -cloaked: 1 (1.jpg); to check them, give them one by "
+        "one, or in a folder of their own\n"
+    )
+
+
+def test_of_many_photos_that_are_left_out_the_first_are_named(album, tmp_path, capfd):
+    copy(album / "1.jpg", tmp_path / "1-cloaked.jpg")
+    for name in "abcdefg":
+        (tmp_path / f"{name}.jpg").touch()
+    run(tmp_path, "--against", album / "mine/2.png", "--as", "face_recognition")
+    said = capfd.readouterr().err
+    assert "left out, as not named -cloaked: 7 (a.jpg, b.jpg, c.jpg, d.jpg, e.jpg, ...); to check them" in said
+
+
+def test_a_folder_of_which_all_photos_are_checked_leaves_out_none(album, tmp_path, capfd):
+    copy(album / "1.jpg", tmp_path / "1.jpg")
+    assert run(tmp_path, "--against", album / "mine/2.png", "--as", "face_recognition") == 0
+    assert capfd.readouterr().err == ""
 
 
 def test_an_unknown_program_is_an_error_of_one_line(album, capfd):

@@ -1,7 +1,9 @@
 """What holds for every published method, on toys."""
 
 import inspect
+import re
 
+import numpy as np
 import pytest
 import torch
 
@@ -9,8 +11,22 @@ from attacks.toys import pictures, recognizer, regions
 from faceveil.attacks.budget import Linf
 from faceveil.errors import SettingError
 from faceveil.faces.region import GRID
-from faceveil.methods import METHODS, build
+from faceveil.methods import (
+    METHODS,
+    AdvFaces,
+    Cilloni,
+    Deidentification,
+    Fawkes,
+    Latent,
+    LowKey,
+    Opom,
+    TipIm,
+    UniversalMethod,
+    Veil,
+    build,
+)
 from faceveil.methods.scene import Scene
+from faceveil.methods.settings import FROM_0, POSITIVE, WHOLE
 from faceveil.objectives.cross_entropy import Softmax
 
 SETTINGS = {
@@ -115,14 +131,31 @@ def test_a_faces_cloak_does_not_depend_on_how_many_are_cloaked(name, surrogates)
         ("veil", {"stride": 0}, "stride is 0; give a number greater than 0$"),
         ("fawkes", {"rate": -1.0}, r"rate is -1\.0; give a number greater than 0$"),
         ("veil", {"quality": float("-inf")}, "quality is -inf; give a number$"),
-        ("veil", {"away": float("inf")}, "away is inf; give a number$"),
-        ("fawkes", {"penalty": 10**400}, "penalty is 10+; give a number$"),
+        ("veil", {"away": float("inf")}, "away is inf; give a number from 0$"),
+        ("fawkes", {"penalty": 10**400}, "penalty is 10+; give a number from 0$"),
         ("veil", {"epsilon": True}, "epsilon is True; give a number$"),
-        ("veil", {"jitter": [1]}, r"veil: jitter is \[1\]; give \[a number, a number, a number\]$"),
+        ("veil", {"jitter": [1]}, rf"veil: jitter is \[1\]; give \[{', '.join(['a number from 0'] * 3)}\]$"),
         ("veil", {"jitter": [0, 0, float("nan")]}, r"jitter is \[0, 0, nan\]; give"),
+        ("veil", {"jitter": [0, 0, -1]}, r"jitter is \[0, 0, -1\]; give"),
         ("veil", {"jitter": 0.1}, r"jitter is 0\.1; give \[a number"),
         ("veil", {"weights": ["a"]}, r"veil: weights is \['a'\]; give \[a number, \.\.\.\]$"),
         ("cilloni", {"targets": [1]}, r"cilloni: targets is \[1\]; give \[Float\[Tensor"),
+        ("cilloni", {"targets": torch.eye(3)}, r"^cilloni: targets is tensor\([^\n]*; give \[Float\[Tensor[^\n]*\Z"),
+        ("veil", {"steps": np.int64(0)}, r"steps is np.int64\(0\); give a whole number from 1"),
+        ("veil", {"steps": np.float64(3)}, r"steps is np.float64\(3.0\); give a whole number from 1"),
+        ("veil", {"steps": np.True_}, "steps is np.True_; give a whole number from 1"),
+        ("veil", {"stride": np.float32("nan")}, r"stride is np.float32\(nan\); give a number greater than 0$"),
+        ("veil", {"apart": -1e-9}, "veil: apart is -1e-09; give a number from 0$"),
+        ("veil", {"decay": -5}, "veil: decay is -5; give a number from 0$"),
+        ("tip-im", {"gamma": -4}, "tip-im: gamma is -4; give a number from 0$"),
+        ("cilloni", {"margin": -0.2}, r"margin is -0\.2; give a number from 0$"),
+        ("lowkey", {"price": -1}, "price is -1; give a number from 0$"),
+        ("lowkey", {"start": 256}, "start is 256; it counts 8-bit levels, at most 255$"),
+        ("lowkey", {"kernel": 8}, "kernel is 8; give an odd number of pixels"),
+        ("apf", {"scatter": -1}, "apf: scatter is -1; give a number from 0$"),
+        ("veil", {"weights": [0, 0]}, r"the weights are \(0, 0\); give 2 positive numbers$"),
+        ("veil", {"weights": [-1, 1]}, r"the weights are \(-1, 1\); give 2 positive numbers$"),
+        ("bim", {"weights": [1]}, r"the weights are \(1,\); give 2 positive numbers$"),
         ("fawkes", {"mode": 1}, "mode is 1; give text$"),
         ("tip-im", {"view": 1}, "view is 1; give Callable$"),
     ],
@@ -136,6 +169,70 @@ def test_takes_settings_as_json_has_them(surrogates):
     """Lists in place of tuples, whole numbers in place of others, null where nothing is said."""
     method = build("veil", surrogates, {"jitter": [0, 0.5, 1], "weights": [2, 1], "steps": None, "apart": 0, "seed": 0})
     assert (method.jitter, method.weights, method.steps, method.apart) == ((0, 0.5, 1), (2, 1), None, 0)
+
+
+def test_takes_numbers_as_numpy_has_them(surrogates):
+    given = {"steps": np.int64(3), "stride": np.float32(0.5), "quality": np.int8(40), "jitter": list(np.zeros(3))}
+    method = build("veil", surrogates, given)
+    numbers = [method.steps, method.stride, method.quality, *method.jitter]
+    assert numbers == [3, 0.5, 40, 0, 0, 0]
+    assert list(map(type, numbers)) == [int, float, int, float, float, float]
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("tip-im", {"decay": 0, "gamma": 0}),  # no momentum, and nothing natural
+        ("tip-im", {"decay": 2, "gamma": 3}),  # the most that Dong et al. and the paper try
+        ("cilloni", {"margin": 0, "slowest": -1}),  # never halts
+        ("veil", {"quality": -20, "away": 0, "apart": 0, "jitter": (0, 0, 0)}),
+        ("lowkey", {"start": 255, "price": 0, "kernel": 1}),
+        ("apf", {"scatter": 0, "decay": 0}),
+    ],
+)
+def test_takes_the_ends_of_what_makes_sense(name, settings, surrogates):
+    method = build(name, surrogates, settings)
+    assert {setting: getattr(method, setting) for setting in settings} == settings
+
+
+@pytest.mark.parametrize(
+    ("make", "setting", "value"),
+    [
+        (Veil, "decay", -5.0),
+        (Veil, "jitter", (0.0, -1.0, 0.0)),
+        (Veil, "stride", float("nan")),
+        (Veil, "batch", 0),
+        (Cilloni, "margin", -1.0),
+        (Deidentification, "step_size", 0.0),
+        (Fawkes, "rate", -1.0),
+        (LowKey, "sigma", 0.0),
+        (Opom, "steps", 0),
+        (TipIm, "gamma", -4.0),
+        (AdvFaces, "batch", 0),
+        (Latent, "seed", -1),
+        (UniversalMethod, "batch", 10**7),
+    ],
+)
+def test_a_class_says_what_is_wrong_with_a_number(make, setting, value, surrogates):
+    with pytest.raises(SettingError, match=f"^{setting} is {re.escape(repr(value))}; give "):
+        make(surrogates, **{setting: value})
+
+
+@pytest.mark.parametrize("make", [Veil, Cilloni, Deidentification, Fawkes, LowKey, Opom, TipIm])
+@pytest.mark.parametrize("weights", [(0.0, 0.0), (1.0, -1.0), (1.0,), (1.0, 1.0, 1.0)])
+def test_a_class_takes_a_positive_weight_for_each_surrogate(make, weights, surrogates):
+    with pytest.raises(SettingError, match=re.escape(f"the weights are {weights}; give 2 positive numbers")):
+        make(surrogates, weights=weights)
+    assert make(surrogates, weights=(0.25, 4.0)).weights == (0.25, 4.0)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_it_is_known_of_every_number_what_it_may_be(name):
+    """Their names are in `settings`, or the class itself says it, as of an epsilon; `slowest` may be anything."""
+    kinds = {key: str(one.annotation) for key, one in inspect.signature(METHODS[name]).parameters.items()}
+    numbers = {key for key, kind in kinds.items() if "int" in kind or "float" in kind}
+    assert {"batch", "seed"} <= numbers
+    assert numbers <= {*WHOLE, *POSITIVE, *FROM_0, "epsilon", "quality", "slowest", "weights"}
 
 
 @pytest.mark.parametrize("name", METHODS)

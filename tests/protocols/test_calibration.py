@@ -11,11 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from attacks.toys import recognizer
+from faceveil import Photo, recognizers
 from faceveil.cli.calibrate import app
-from faceveil.errors import SettingError, UnwritablePhotoError
+from faceveil.errors import SettingError, WeightsError
+from faceveil.protocols import calibration
 from faceveil.protocols.calibration import accuracies, best_threshold, calibrate, write
 from faceveil.protocols.verification import strangers
 from faceveil.recognizers import card
+from people import portrait
 
 SEPARATION = 3.0
 
@@ -129,8 +133,12 @@ def test_a_card_that_cannot_be_written_is_named_and_stays(tmp_path, monkeypatch)
         raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr(os, "replace", refuse)
-    with pytest.raises(UnwritablePhotoError, match=r"dlib\.toml: cannot be written \(Read-only file system\)"):
+    with pytest.raises(WeightsError) as refused:
         write(path, measured)
+    assert str(refused.value) == (
+        f"the card {path} cannot be written (Read-only file system); see that its folder is writable and has room, "
+        "and calibrate again"
+    )
     assert path.read_text() == card.path("dlib").read_text()
     assert list(tmp_path.iterdir()) == [path]
 
@@ -142,6 +150,33 @@ def test_the_command_refuses_photos_of_nobody_known(tmp_path):
     assert str(error).endswith(
         "lfw.bin holds 1 lists of pairs and names 0 people; take the folders of LFW, with its pairs.txt"
     )
+
+
+def test_the_command_shows_what_it_measured_before_it_writes(tmp_path, monkeypatch):
+    """So that nothing was measured in vain where a card cannot be written."""
+    for who, tint in {"ann": (1, 1, 1), "bob": (1, 0.4, 0.4)}.items():
+        face = (portrait()[20:260, 60:300] * np.array(tint)).astype(np.uint8)
+        for number, pixels in ((1, face), (2, face[:, ::-1])):
+            photo = Photo.from_array(np.ascontiguousarray(pixels))
+            photo.save(tmp_path / who / f"{who}_{number:04}.jpg")
+    (tmp_path / "pairs.txt").write_text("2\t1\nann\t1\t2\nann\t1\tbob\t1\nbob\t1\t2\nann\t2\tbob\t2\n")
+    written = []
+
+    def refuse(path, measured):
+        written.append(path)
+        raise WeightsError("the card cannot be written")
+
+    monkeypatch.setattr(recognizers, "load", lambda name: recognizer())
+    monkeypatch.setattr(calibration, "speed", lambda *given: calibration.Speed(1, 2.5, 7.5))
+    monkeypatch.setattr(calibration, "write", refuse)
+    for words in (["--json"], []):
+        shown = CliRunner().invoke(app, [str(tmp_path), "dlib", *words])
+        assert (shown.exception, written) == (None, [])
+        refused = CliRunner().invoke(app, [str(tmp_path), "dlib", "--write", *words])
+        assert isinstance(refused.exception, WeightsError)
+        assert written.pop() == card.path("dlib")
+        assert "dlib" in refused.stdout
+        assert refused.stdout == shown.stdout
 
 
 @pytest.mark.zoo

@@ -47,22 +47,22 @@ def calibrate(
         found = f"{path} holds {lists} lists of pairs and names {people} people"
         raise SettingError(f"{found}; take the folders of LFW, with its pairs.txt")
     chosen = names or [name for name in cards.names() if store.installed(cards.read(name))]
-    rows = [_measure(name, dataset, write, as_json) for name in chosen]
+    rows = [_measure(name, dataset, as_json) for name in chosen]
     if as_json:
         show_json([{"name": n, **asdict(c), "speed": list(map(asdict, s))} for n, c, s in rows])
     else:
         Console().print(_table(rows))
+    for name, measured, _ in rows if write else ():
+        calibration.write(cards.path(name), measured)
 
 
-def _measure(name: str, dataset: Dataset, write: bool, quiet: bool) -> tuple[str, Calibration, list[Speed]]:
+def _measure(name: str, dataset: Dataset, quiet: bool) -> tuple[str, Calibration, list[Speed]]:
     recognizer, found = recognizers.load(name), partial(watch, what=f"{name}: faces", quiet=quiet)
     faces = datasets.prepare(dataset, *recognizer.wanted, track=found)
     (pairs,) = map(faces.compare, dataset.pairs().values())
     with torch.inference_mode():
         embeddings: Embeddings = torch.cat([recognizer(images) for images in faces.batches(16)])
     measured = calibration.calibrate(embeddings, faces.labels, pairs.first, pairs.second, pairs.same, pairs.fold)
-    if write:
-        calibration.write(cards.path(name), measured)
     return name, measured, [calibration.speed(recognizer, batch) for batch in BATCHES]
 
 

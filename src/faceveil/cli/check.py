@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
+NAMED = 5  # photos in one message
+
 
 @app.command()
 def check(
@@ -57,7 +59,8 @@ def check(
     """Measure a cloaked photo against *other*, clear photos of the person, and the person's rank in a gallery.
 
     With --as it says whether photo programs would take both for the same person, each with the preview that it makes,
-    its threshold and its way of sorting photos into people; the gallery is then in the same album.
+    its threshold and its way of sorting photos into people; the gallery is then in the same album. Of a folder the
+    photos whose names end in -cloaked are measured, and a line names those left out; where there is none, all are.
 
     Exit code 1: the cloaked face is taken for the same person in at least one of the photos.
 
@@ -76,7 +79,10 @@ def check(
     on = choose(device)
     own = [photo for path in against for photo in photos_in(path)]
     if programs:
-        _check_as(programs, judge, on, cloaked_in(cloaked), own, photos_in(gallery) if gallery else [], as_json)
+        shared, rest = cloaked_in(cloaked)
+        if rest:
+            fail(_left_out(cloaked, rest))
+        _check_as(programs, judge, on, shared, own, photos_in(gallery) if gallery else [], as_json)
         return
     judges = [recognizers.load(name, on) for name in judge or ["dlib"]]
     people: dict[str, list[Path]] = {}
@@ -91,6 +97,17 @@ def check(
         _show(cloaked, found)
     if any(finding.matched for finding in found.findings):
         raise typer.Exit(FAILED)
+
+
+def _left_out(folder: Path, photos: list[Path]) -> str:
+    """Which photos of a folder are not measured, and how to have them measured."""
+    from faceveil.photo.files import one_line
+
+    named = ", ".join(
+        [one_line(photo.relative_to(folder)) for photo in photos[:NAMED]] + ["..."] * (len(photos) > NAMED)
+    )
+    said = f"{one_line(folder)}: photos left out, as not named -cloaked: {len(photos)} ({named})"
+    return f"{said}; to check them, give them one by one, or in a folder of their own"
 
 
 def _check_as(

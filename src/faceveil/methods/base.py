@@ -2,13 +2,16 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import fields
 from functools import cached_property
 
 import torch
 
+from faceveil.errors import SettingError
 from faceveil.faces.region import Region
 from faceveil.methods.album import Album
-from faceveil.methods.scene import STILL, Scene
+from faceveil.methods.scene import STILL, Scene, check_weights
+from faceveil.methods.settings import plain, within, wrong
 from faceveil.recognizers import Recognizer
 from faceveil.types import Images
 
@@ -18,13 +21,19 @@ class Method(ABC):
 
     A face's cloak does not depend on the others; but a method that `keeps_apart` heeds those of the same person, if it
     is given an album. `jitter` is that of the faces' alignment (see `Alignment`), `weights` say how much each surrogate
-    counts (equally unless given).
+    counts (equally unless given). Raises `SettingError` for a number that makes no sense (see `settings`).
     """
 
     surrogates: tuple[Recognizer, ...]
     batch: int
     jitter: tuple[float, float, float] = STILL
     weights: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        for field in fields(self):  # type: ignore[arg-type]  # every method is a dataclass
+            if not within(plain(value := getattr(self, field.name)), field.name):
+                raise SettingError(wrong(field.name, value, field.type))
+        check_weights(self.weights, self.surrogates)
 
     @property
     def keeps_apart(self) -> bool:

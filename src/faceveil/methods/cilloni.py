@@ -57,6 +57,7 @@ class Cilloni(Method):
     weights: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.select not in SELECTIONS:
             raise SettingError(f"select is {self.select!r}; it is one of {', '.join(SELECTIONS)}")
 

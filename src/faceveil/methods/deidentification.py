@@ -44,6 +44,7 @@ class Deidentification(Method):
     weights: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.attack not in ATTACKS:
             raise SettingError(f"attack is {self.attack!r}; it is one of {', '.join(ATTACKS)}")
         if self.heads and len(self.heads) != len(self.surrogates):

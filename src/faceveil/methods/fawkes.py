@@ -70,6 +70,7 @@ class Fawkes(Personal):
     weights: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name, value, known in (("mode", self.mode, MODES), ("aim", self.aim, AIMS)):
             if value not in known:
                 raise SettingError(f"{name} is {value!r}; it is one of {', '.join(known)}")

@@ -47,6 +47,7 @@ class Generated(Learned):
     seed: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         Linf(self.epsilon)
 
     @property

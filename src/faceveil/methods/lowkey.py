@@ -12,6 +12,7 @@ from torch import Generator
 
 from faceveil.attacks.budget import Linf
 from faceveil.attacks.gradient import GradientAttack
+from faceveil.errors import SettingError
 from faceveil.methods.base import Method
 from faceveil.methods.scene import Scene
 from faceveil.metrics.structure import blurred
@@ -51,7 +52,12 @@ class LowKey(Method):
     weights: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         Linf(self.epsilon)  # raises `SettingError` for a budget that makes no sense
+        if self.start > 255:
+            raise SettingError(f"start is {self.start:g}; it counts 8-bit levels, at most 255")
+        if self.kernel % 2 == 0:
+            raise SettingError(f"kernel is {self.kernel}; give an odd number of pixels, so that it has a middle")
 
     def cloak(self, scene: Scene) -> Images:
         """The cloaked images of a scene."""

@@ -84,6 +84,7 @@ class Opom(Stencil, Personal):
     mask: Images | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.span not in SPANS:
             raise SettingError(f"span is {self.span!r}; it is one of {', '.join(SPANS)}")
         Linf(self.epsilon)  # raises `SettingError` for a budget that makes no sense

@@ -48,8 +48,7 @@ class Scene:
     album: Album | None = None
 
     def __post_init__(self) -> None:
-        if self.weights and (len(self.weights) != len(self.surrogates) or min(self.weights) <= 0):
-            raise SettingError(f"the weights are {self.weights}; give {len(self.surrogates)} positive numbers")
+        check_weights(self.weights, self.surrogates)
 
     @classmethod
     def of(
@@ -157,6 +156,12 @@ class Scene:
             share=share,
             extents=extents,
         )
+
+
+def check_weights(weights: Sequence[float], surrogates: Sequence[Recognizer]) -> None:
+    """Raises `SettingError` for weights, if any, that are not one positive number for each surrogate."""
+    if weights and (len(weights) != len(surrogates) or not all(weight > 0 for weight in weights)):
+        raise SettingError(f"the weights are {weights}; give {len(surrogates)} positive numbers")
 
 
 def _same(images: Images, generator: Generator | None = None) -> Images:

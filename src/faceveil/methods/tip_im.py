@@ -80,6 +80,7 @@ class TipIm(Method):
     weights: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name, value, known in (("search", self.search, SEARCHES), ("gain", self.gain, GAINS)):
             if value not in known:
                 raise SettingError(f"{name} is {value!r}; it is one of {', '.join(known)}")

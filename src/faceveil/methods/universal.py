@@ -34,6 +34,7 @@ class UniversalMethod(Learned):
     seed: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         Linf(self.epsilon)  # raises `SettingError` for a budget that makes no sense
         if (found := tuple(self.lesson.tensors.get("perturbation", torch.empty(0)).shape)) != (3, *self.size):
             raise WeightsError(f"{self.model} holds a perturbation of {found}, not {(3, *self.size)}; train another")

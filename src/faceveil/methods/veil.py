@@ -73,6 +73,7 @@ class Veil(Method):
     seed: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         Linf(self.epsilon)  # raises `SettingError` for a budget that makes no sense
         if not self.quality < 100:
             raise SettingError(f"quality is {self.quality:g}; it is less than 100, which is no change at all")

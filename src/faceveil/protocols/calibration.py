@@ -17,8 +17,8 @@ from jaxtyping import Bool, Float, Int64
 from numpy import ndarray
 from torch import Tensor
 
-from faceveil.errors import SettingError
-from faceveil.photo.files import publish
+from faceveil.errors import SettingError, UnwritablePhotoError, WeightsError
+from faceveil.photo.files import one_line, publish
 from faceveil.protocols.verification import Distances, Pairs, roc, strangers, threshold_below
 from faceveil.recognizers import Recognizer
 from faceveil.types import Embeddings
@@ -135,7 +135,7 @@ def speed(recognizer: Recognizer, batch: int, repeats: int = 5) -> Speed:
 def write(path: Path, measured: Calibration) -> None:
     """Puts the numbers at the end of a card, in place of older ones; the published threshold stays.
 
-    Raises what `publish` does.
+    Raises `WeightsError` where it cannot be written.
     """
     text = path.read_text("utf-8").split("\n[measured]")[0].rstrip()
     lines = [line for line in text.splitlines() if not line.startswith("far_1e")]
@@ -145,7 +145,12 @@ def write(path: Path, measured: Calibration) -> None:
     lines += ["", "[measured]", f"accuracy = {measured.accuracy:.4f}", f"accuracy_std = {measured.accuracy_std:.4f}"]
     lines += [f"auc = {measured.auc:.5f}", f"tar = {measured.tar:.4f}"]
     lines += [f"pairs = {measured.pairs}", f"folds = {measured.folds}", f"strangers = {measured.strangers}"]
-    publish(("\n".join(lines) + "\n").encode(), path, force=True)
+    try:
+        publish(("\n".join(lines) + "\n").encode(), path, force=True)
+    except UnwritablePhotoError as error:
+        reason = one_line(getattr(error.__cause__, "strerror", None) or error)
+        found = f"the card {one_line(path)} cannot be written ({reason})"
+        raise WeightsError(f"{found}; see that its folder is writable and has room, and calibrate again") from error
 
 
 def _milliseconds(act: Callable[[Tensor], Tensor], images: Tensor) -> float:

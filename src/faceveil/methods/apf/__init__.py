@@ -50,6 +50,7 @@ class Apf(Learned):
     seed: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         device.build(self.attack, self.epsilon, self.steps, self.step_size, self.decay, self.seed)  # may raise
 
     @property

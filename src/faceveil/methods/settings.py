@@ -1,0 +1,70 @@
+"""What the settings of methods may be: of the kinds that their classes say, and within what their names mean."""
+
+import sys
+from collections.abc import Mapping
+from numbers import Integral, Real
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin
+
+from faceveil.photo.files import one_line
+
+# Which numbers settings may be, by their names, which mean the same in every method; others may be any finite number.
+COUNTS = range(1, 10**6 + 1)
+WHOLE: Mapping[str, range] = {
+    **dict.fromkeys(("batch", "identities", "kernel", "negatives", "power", "steps"), COUNTS),
+    "seed": range(2**63),
+}
+POSITIVE = ("dssim", "rate", "sigma", "start", "step_size", "stride")  # 0 would lead nowhere
+FROM_0 = ("apart", "away", "decay", "gamma", "jitter", "margin", "penalty", "price", "scatter")  # less makes no sense
+
+
+def plain(value: Any) -> Any:
+    """Numbers of other packages, as NumPy's, as Python's own; a list as a tuple."""
+    if isinstance(value, list | tuple):
+        return tuple(map(plain, value))
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return value
+    return int(value) if isinstance(value, Integral) else float(value)
+
+
+def fits(value: Any, kind: Any) -> bool:
+    """Whether a plain value is of a kind, a whole number being a float, too; of a tuple, each of its values."""
+    kinds = get_args(kind)
+    if isinstance(kind, UnionType):
+        return any(fits(value, one) for one in kinds)
+    if get_origin(kind) is tuple and isinstance(value, tuple):
+        kinds = kinds[:1] * len(value) if kinds[-1] is ... else kinds
+        return len(value) == len(kinds) and all(map(fits, value, kinds))
+    if kind in (int, float):
+        return type(value) in (int, kind)
+    return isinstance(value, get_origin(kind) or kind)
+
+
+def within(value: Any, setting: str) -> bool:
+    """Whether the numbers in a plain value are such as that setting may be."""
+    if isinstance(value, tuple):
+        return all(within(each, setting) for each in value)
+    if not isinstance(value, int | float):
+        return True
+    if setting in WHOLE:
+        return value in WHOLE[setting]
+    enough = value > 0 if setting in POSITIVE else value >= 0 if setting in FROM_0 else True
+    return enough and abs(value) <= sys.float_info.max
+
+
+def wrong(setting: str, value: Any, kind: Any) -> str:
+    """What a setting of a kind is, and what it may be."""
+    return f"{setting} is {one_line(repr(value))}; give {_words(kind, setting)}"
+
+
+def _words(kind: Any, setting: str) -> str:
+    if isinstance(kind, UnionType):
+        return " or ".join(_words(one, setting) for one in get_args(kind) if one is not NoneType)
+    if get_origin(kind) is tuple:
+        return f"[{', '.join('...' if one is ... else _words(one, setting) for one in get_args(kind))}]"
+    if kind is int:
+        return f"a whole number from {WHOLE[setting][0]} to {WHOLE[setting][-1]}"
+    if kind is float:
+        more = " greater than 0" if setting in POSITIVE else " from 0" if setting in FROM_0 else ""
+        return f"a number{more}"
+    return "text" if kind is str else str(getattr(kind, "__name__", kind))
