@@ -1,11 +1,14 @@
+import copyreg
 import io
 import os
 import pickle
 import re
 import struct
+import subprocess
+import sys
 import tomllib
 import tracemalloc
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -53,18 +56,32 @@ def test_reads_a_training_checkpoint_of_a_parallel_network(tmp_path, zipped):
     assert same(checkpoint.tensors(tmp_path / "x"))
 
 
-def test_reads_a_pickled_dictionary_of_arrays(tmp_path):
+@pytest.mark.parametrize("protocol", [0, 2, 3, 4])
+@pytest.mark.parametrize("beside", [{}, {"epoch": 3, "loss": 0.5, "of": "faces", "best": None, "done": True}])
+def test_reads_a_pickled_dictionary_of_arrays_and_leaves_plain_values_out(tmp_path, protocol, beside):
     arrays = {name: tensor.numpy() for name, tensor in TENSORS.items()}
-    (tmp_path / "x").write_bytes(pickle.dumps(arrays, protocol=2))
+    (tmp_path / "x").write_bytes(pickle.dumps(beside | arrays, protocol))
     assert same(checkpoint.tensors(tmp_path / "x"))
 
 
-@pytest.mark.parametrize("kind", ["<f2", ">f2", "<f4", ">f4", "<f8", ">f8", "<i4", ">i4", "<i8", ">i8", "u1"])
+WIDTHS = ["f2", "f4", "f8", "i2", "i4", "i8", "u2", "u4", "u8"]
+
+
+@pytest.mark.parametrize("kind", ["b1", "i1", "u1", *(order + width for order in "<>" for width in WIDTHS)])
 def test_reads_pickled_numbers_of_any_width_and_order(tmp_path, kind):
     rows = np.arange(6).reshape(2, 3).astype(kind)
     (tmp_path / "x").write_bytes(pickle.dumps({"c": rows, "f": np.asfortranarray(rows), "one": rows[1, 2, ...]}, 2))
+    found = checkpoint.tensors(tmp_path / "x")
+    assert {tensor.dtype for tensor in found.values()} == {torch.float32}
+    expected = [[False, True, True], [True, True, True]] if kind == "b1" else [[0, 1, 2], [3, 4, 5]]
+    assert {name: t.tolist() for name, t in found.items()} == {"c": expected, "f": expected, "one": expected[1][2]}
+
+
+def test_reads_the_largest_and_the_least_of_pickled_numbers_as_pytorch_does(tmp_path):
+    numbers = {"u8": np.uint64([2**64 - 1]), "i1": np.int8([-128]), "f8": np.float64([1e300, np.nan])}
+    (tmp_path / "x").write_bytes(pickle.dumps(numbers, 4))
     found = {name: tensor.tolist() for name, tensor in checkpoint.tensors(tmp_path / "x").items()}
-    assert found == {"c": [[0, 1, 2], [3, 4, 5]], "f": [[0, 1, 2], [3, 4, 5]], "one": 5}
+    assert found == {"u8": [2.0**64], "i1": [-128], "f8": [np.inf, pytest.approx(np.nan, nan_ok=True)]}
 
 
 class Told:
@@ -98,32 +115,167 @@ def test_reads_an_array_of_python_2_whose_bytes_are_text(tmp_path):
 @pytest.mark.parametrize(
     ("content", "fault"),
     [
-        (array(dtype("V8", *OBJECTS), b"A" * 8, (1,)), "of the kind '|O8'"),  # NumPy would follow the address AAAAAAAA
+        (array(dtype("V8", *OBJECTS), b"A" * 8, (1,)), "of the kind '|V8'"),  # NumPy would follow the address AAAAAAAA
         (array(np.dtype("V8"), b"A" * 16), "of the kind '|V8'"),
+        (array(np.dtype("O"), [1, 2]), "an array without bytes"),
+        (array(np.dtype("c8"), bytes(16)), "of the kind '<c8'; save them as float32"),
         (array(dtype("f4", 3, "O,<"), bytes(8)), "of the kind 'O,<f4'"),
-        (array("f4", bytes(8)), "no attribute 'kind'"),
+        (array("f4", bytes(8)), "an array of no known numbers"),
         (array(np.dtype("f4"), bytes(7)), "multiple of element size"),
         (array(np.dtype("f4"), bytes(12)), "array of size 3 into shape (2,)"),
         (array(np.dtype("f4"), bytes(8), (-1,)), "8 bytes are no array of the shape (-1,)"),
         (array(np.dtype("f4"), bytes(8), (10**9, [1])), "cannot be interpreted as an integer"),
-        (np.dtype("f4"), "no attribute 'numbers'"),
+        (np.dtype("f4"), "no array of numbers; leave it out"),
+        ([np.float32([1])], "no array of numbers; leave it out"),
+        ({"b": np.float32([1])}, "no array of numbers; leave it out"),
     ],
 )
-def test_a_forged_array_is_one_plain_error(tmp_path, content, fault):
+def test_a_forged_array_is_one_plain_error_that_names_it(tmp_path, content, fault):
     (tmp_path / "x").write_bytes(pickle.dumps({"a": content}, 2))
-    with pytest.raises(WeightsError, match=f"safely .*{re.escape(fault)}"):
+    with pytest.raises(WeightsError, match=rf"safely \('a': .*{re.escape(fault)}"):
         checkpoint.tensors(tmp_path / "x")
 
 
-def test_a_pickle_takes_no_memory_for_objects_that_it_does_not_have(tmp_path):
-    one_as_the_ten_millionth = b"\x80\x02}r" + struct.pack("<I", 10**7) + b"."
-    (tmp_path / "x").write_bytes(one_as_the_ten_millionth)
+@contextmanager
+def memory_of_at_most(most):
     tracemalloc.start()
-    found = checkpoint.tensors(tmp_path / "x")
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert found == {}
-    assert peak < 10**6
+    try:
+        yield
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < most
+
+
+@pytest.mark.parametrize(
+    ("opcode", "number"),
+    [
+        *((opcode, "<Q") for opcode in (pickle.BYTEARRAY8, pickle.BINBYTES8, pickle.BINUNICODE8, pickle.FRAME)),
+        *((opcode, "<I") for opcode in (pickle.BINBYTES, pickle.BINUNICODE, pickle.BINSTRING, pickle.LONG4)),
+        (pickle.EMPTY_DICT + pickle.LONG_BINPUT, "<I"),
+    ],
+)
+def test_a_pickle_takes_no_memory_for_what_it_says_it_has_and_has_not(tmp_path, opcode, number):
+    (tmp_path / "x").write_bytes(b"\x80\x05" + opcode + struct.pack(number, 300_000_000) + pickle.STOP)
+    with memory_of_at_most(10**6), pytest.raises(WeightsError, match="safely"):
+        checkpoint.tensors(tmp_path / "x")
+
+
+@pytest.mark.parametrize("protocol", [2, 4])  # as text and as bytes
+def test_arrays_that_share_their_bytes_take_no_more_than_a_few_times_the_file(tmp_path, protocol):
+    raw = bytes(10**5)
+    few, many = ({f"{i}": array(np.dtype("f4"), raw, (25_000,)) for i in range(count)} for count in (2, 500))
+    (tmp_path / "few").write_bytes(pickle.dumps(few, protocol))
+    assert [tuple(tensor.shape) for tensor in checkpoint.tensors(tmp_path / "few").values()] == [(25_000,)] * 2
+    (tmp_path / "many").write_bytes(pickle.dumps(many, protocol))
+    with (
+        memory_of_at_most(20 * (tmp_path / "many").stat().st_size),
+        pytest.raises(WeightsError, match=r"'\d+': too many arrays share their bytes; save each with its own"),
+    ):
+        checkpoint.tensors(tmp_path / "many")
+
+
+def doubled(kind):
+    """A million words, if written out, in a few bytes of a pickle."""
+    content = kind()
+    for _ in range(20):
+        content = kind((content, content))
+    return content
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pickle.dumps({"a": array(dtype(doubled(list), *PLAIN), bytes(8))}, 2),
+        pickle.dumps({"a": array(dtype("f4", 3, doubled(list)), bytes(8))}, 2),
+        pickle.dumps({"a": array(np.dtype("f4"), bytes(8), {"b": doubled(list)})}, 2),
+        pickle.dumps({doubled(tuple): np.float32([1])}, 2),
+        pickle.dumps(doubled(list), 2)[:-1] + pickle.BININT1 + b"\1" + pickle.REDUCE + pickle.STOP,
+    ],
+    ids=["kind", "order", "shape", "name", "call"],
+)
+def test_what_a_pickle_holds_many_times_over_is_never_written_out(tmp_path, content):
+    (tmp_path / "x").write_bytes(content)
+    with memory_of_at_most(10**6), pytest.raises(WeightsError, match="safely"):
+        checkpoint.tensors(tmp_path / "x")
+
+
+@pytest.mark.parametrize(
+    "opcode",
+    [
+        *(pickle.BYTEARRAY8, pickle.NEXT_BUFFER, pickle.READONLY_BUFFER, b"\xff"),
+        *(pickle.EMPTY_SET, pickle.FROZENSET, pickle.ADDITEMS),
+        *(pickle.INST, pickle.OBJ, pickle.NEWOBJ, pickle.NEWOBJ_EX),
+        *(pickle.EXT1, pickle.EXT2, pickle.EXT4),
+    ],
+)
+def test_a_pickle_of_more_than_arrays_is_refused_with_what_to_do(tmp_path, opcode):
+    (tmp_path / "x").write_bytes(b"\x80\x04" + opcode)
+    with pytest.raises(WeightsError, match="more than arrays; pickle a dictionary of NumPy arrays with protocol=4"):
+        checkpoint.tensors(tmp_path / "x")
+
+
+def test_a_pickle_calls_nothing_that_another_one_brought_in(tmp_path, monkeypatch):
+    monkeypatch.setitem(copyreg._extension_cache, 240, os.mkdir)
+    arguments = pickle.dumps((f"{tmp_path / 'evil'}",), 2)[2:-1]
+    (tmp_path / "x").write_bytes(b"\x80\x02" + pickle.EXT1 + b"\xf0" + arguments + pickle.REDUCE + pickle.STOP)
+    with pytest.raises(WeightsError, match="safely"):
+        checkpoint.tensors(tmp_path / "x")
+    assert not (tmp_path / "evil").exists()
+
+
+def test_what_is_too_deep_to_be_hashed_crashes_nothing(tmp_path):
+    deep = pickle.EMPTY_TUPLE + pickle.TUPLE1 * 300_000
+    contents = {
+        "SETITEM": pickle.EMPTY_DICT + deep + pickle.NONE + pickle.SETITEM,
+        "SETITEMS": pickle.EMPTY_DICT + pickle.MARK + deep + pickle.NONE + pickle.SETITEMS,
+        "DICT": pickle.MARK + deep + pickle.NONE + pickle.DICT,
+        "ADDITEMS": pickle.EMPTY_SET + pickle.MARK + deep + pickle.ADDITEMS,
+        "FROZENSET": pickle.MARK + deep + pickle.FROZENSET,
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(b"\x80\x04" + content + pickle.STOP)
+    script = """
+import sys
+from pathlib import Path
+
+from faceveil.errors import WeightsError
+from faceveil.recognizers import checkpoint
+
+for path in map(Path, sys.argv[1:]):
+    try:
+        checkpoint.tensors(path)
+    except WeightsError as error:
+        print(path.name, error)
+"""
+    command = [sys.executable, "-c", script, *(str(tmp_path / name) for name in contents)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    told = dict(line.split(" ", 1) for line in ran.stdout.splitlines())
+    assert told.keys() == contents.keys()
+    assert all("keys that are not text" in told[name] for name in ("SETITEM", "SETITEMS", "DICT"))
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_a_pickle_cut_short_anywhere_says_why_it_is_refused(tmp_path, protocol):
+    data = pickle.dumps({name: tensor.numpy() for name, tensor in TENSORS.items()}, protocol)
+    reasons = []
+    for end in range(1, len(data)):
+        (tmp_path / "x").write_bytes(data[:end])
+        with pytest.raises(WeightsError, match=r"safely \(.+\)$") as caught:
+            checkpoint.tensors(tmp_path / "x")
+        reasons.append(str(caught.value))
+    assert "it ends too early" in reasons[-1]
+
+
+def test_a_reason_without_words_is_the_kind_of_error(tmp_path, monkeypatch):
+    def fails(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(torch, "load", fails)
+    (tmp_path / "x").write_bytes(b"PK")
+    with pytest.raises(WeightsError, match=r"safely \(MemoryError\)"):
+        checkpoint.tensors(tmp_path / "x")
 
 
 def test_no_pytorch_is_allowed_whose_safe_reader_could_run_code():
@@ -224,7 +376,10 @@ def test_reads_a_torch7_network_in_the_order_of_its_layers(tmp_path):
     assert found["3.running_var"].tolist() == pytest.approx([4 - 1e-5, 4 - 1e-5])
 
 
-@pytest.mark.parametrize("content", [pickle.dumps([1, 2], 2), pickle.dumps({"a": 1}, 2)[:-2], b"\x01" * 8 + b"{}"])
+@pytest.mark.parametrize(
+    "content",
+    [*(pickle.dumps(x, 2) for x in ([1, 2], {}, {"a": 1})), pickle.dumps({"a": 1}, 2)[:-2], b"\x01" * 8 + b"{}"],
+)
 def test_other_things_in_a_known_container_are_one_plain_error(tmp_path, content):
     (tmp_path / "x").write_bytes(content)
     with pytest.raises(WeightsError, match="x holds no tensors"):

@@ -6,11 +6,14 @@ import re
 import struct
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from types import NoneType
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from torch import Tensor
@@ -34,6 +37,8 @@ BROKEN = (
     *(SafetensorError, pickle.UnpicklingError, struct.error),
 )
 
+PICKLE = "pickle a dictionary of NumPy arrays with protocol=4"
+
 Tensors = dict[str, Tensor]
 Rules = Iterable[tuple[str, str]]
 
@@ -41,7 +46,8 @@ Rules = Iterable[tuple[str, str]]
 def tensors(path: Path) -> Tensors:
     """Every tensor, as float32, of a safetensors file, PyTorch or NumPy state dict, MXNet list or Torch 7 network.
 
-    The names lose the "module." of networks that were trained in parallel; counters of batches seen are left out.
+    The names lose the "module." of networks that were trained in parallel; counters of batches seen are left out, and
+    so are numbers and text beside NumPy arrays.
     Raises `WeightsError` for anything else.
     """
     data = path.read_bytes()
@@ -94,57 +100,121 @@ def _state_dict(found: object) -> Mapping[str, Tensor]:
     raise ValueError("no state dict")
 
 
-class _Dtype:
-    """Stands in for `np.dtype`, whose own state can pass the file's bytes off as addresses of objects."""
+@dataclass(slots=True)
+class _Call:
+    """A call that a pickle asks for, which is never made: NumPy's own could take bytes for addresses of objects."""
 
-    def __init__(self, code: object, *_: object) -> None:
-        self.code = code
-
-    def __setstate__(self, state: Any) -> None:
-        kind = f"{state[1]}{self.code}"  # the byte order comes first
-        if not re.fullmatch("[<>|](f[248]|i[48]|u1)", kind):
-            raise ValueError(f"its numbers are of the kind {kind!r}")
-        self.kind = np.dtype(kind)
+    name: object
+    arguments: object
+    state: object = None
 
 
-class _Array:
-    """Stands in for `np.ndarray`, and takes of its state the numbers alone."""
-
-    def __init__(self, *_: object) -> None: ...
-
-    def __setstate__(self, state: Any) -> None:
-        _, shape, dtype, fortran, raw = state
-        raw = raw.encode("latin1") if isinstance(raw, str) else raw  # Python 2 had no bytes
-        numbers = np.frombuffer(raw, dtype.kind).reshape(shape, order="F" if fortran else "C")
-        if numbers.shape != shape:  # NumPy takes -1 for whatever is left
-            raise ValueError(f"{len(raw)} bytes are no array of the shape {shape}")
-        self.numbers = numbers.astype(numbers.dtype.newbyteorder("="))
+def _call(machine: Any) -> None:
+    arguments = machine.stack.pop()
+    machine.stack[-1] = _Call(machine.stack[-1], arguments)
 
 
-class _Arrays(pickle._Unpickler):  # the one in C takes memory for as many objects as a file says it has
-    """NumPy arrays and plain containers, nothing else."""
+def _state(machine: Any) -> None:
+    state = machine.stack.pop()
+    machine.stack[-1].state = state
 
-    def find_class(self, module: str, name: str) -> Any:
-        allowed: dict[str, Callable[..., object]] = {
-            "_reconstruct": _Array,
-            "ndarray": _Array,
-            "dtype": _Dtype,
-            "encode": str.encode,
-        }
-        if module.split(".", maxsplit=1)[0] in ("numpy", "_codecs") and name in allowed:
-            return allowed[name]
-        return self._refuse(module, name)
 
-    def _refuse(self, module: str, name: str) -> NoReturn:
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+def _keyed(keys: slice, opcode: bytes) -> Callable[[Any], None]:
+    """What the opcode does, where the keys on the stack are text; to hash a deep tuple would crash Python."""
+
+    def checked(machine: Any) -> None:
+        if any(type(key) is not str for key in machine.stack[keys]):
+            raise ValueError("a dictionary in it has keys that are not text")
+        pickle._Unpickler.dispatch[opcode[0]](machine)
+
+    return checked
+
+
+def _refuse(_: Any) -> NoReturn:
+    raise pickle.UnpicklingError(f"it holds more than arrays; {PICKLE}")
+
+
+_REFUSED = (
+    *(pickle.BYTEARRAY8, pickle.NEXT_BUFFER, pickle.READONLY_BUFFER),  # buffers; memory is taken before one is read
+    *(pickle.EMPTY_SET, pickle.FROZENSET, pickle.ADDITEMS),  # which hash
+    *(pickle.INST, pickle.OBJ, pickle.NEWOBJ, pickle.NEWOBJ_EX),  # which call
+    *(pickle.EXT1, pickle.EXT2, pickle.EXT4),  # which need no name to bring in any object
+)
+
+
+class _Unpickler(pickle._Unpickler):  # the one in C takes memory for as many objects as a file says it has
+    """Plain values and containers, and NumPy's calls as `_Call`."""
+
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = {
+        **dict.fromkeys(range(256), _refuse),
+        **pickle._Unpickler.dispatch,
+        **dict.fromkeys(b"".join(_REFUSED), _refuse),
+        pickle.REDUCE[0]: _call,
+        pickle.BUILD[0]: _state,
+        pickle.SETITEM[0]: _keyed(slice(-2, -1), pickle.SETITEM),
+        pickle.SETITEMS[0]: _keyed(slice(0, None, 2), pickle.SETITEMS),
+        pickle.DICT[0]: _keyed(slice(0, None, 2), pickle.DICT),
+    }
+
+    def find_class(self, module: str, name: str) -> str:
+        known = {"numpy": ("_reconstruct", "ndarray", "dtype"), "_codecs": ("encode",)}
+        if name not in known.get(module.split(".", maxsplit=1)[0], ()):
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}; {PICKLE}")
+        return name
 
 
 def _pickled(data: bytes) -> Mapping[str, Tensor]:
     """PyTorch's own pickles before version 1.6, or a dictionary of NumPy arrays as Python 2 wrote it."""
     if b"torch" in data[:4096]:
         return _pytorch(data)
-    arrays = _Arrays(io.BytesIO(data), encoding="latin1").load()
-    return {str(name): torch.from_numpy(array.numbers) for name, array in arrays.items()}
+    found = _Unpickler(io.BytesIO(data), encoding="latin1").load()
+    arrays: Tensors = {}
+    room = 16 * len(data)  # float32 takes four times an array of bytes, and a few names may share one
+    for name, value in found.items() if isinstance(found, dict) else ():
+        if isinstance(value, (int, float, str, NoneType)):
+            continue
+        try:
+            arrays[name] = torch.from_numpy(_array(value))
+        except BROKEN as error:
+            raise ValueError(f"{name!r}: {_line(error)}") from error
+        room -= arrays[name].nbytes
+        if room < 0:
+            raise ValueError(f"{name!r}: too many arrays share their bytes; save each with its own")
+    if not arrays:
+        raise ValueError("no state dict")
+    return arrays
+
+
+def _array(value: object) -> NDArray[np.float32]:
+    match value:
+        case _Call("_reconstruct", _, (_, tuple(shape), dtype, fortran, raw)):
+            numbers = np.frombuffer(_bytes(raw), _kind(dtype)).reshape(shape, order="F" if fortran else "C")
+        case _:
+            raise ValueError("no array of numbers; leave it out")
+    if numbers.shape != shape:  # NumPy takes -1 for whatever is left
+        raise ValueError(f"{numbers.nbytes} bytes are no array of the shape {shape}")
+    with np.errstate(all="ignore"):  # what is too large becomes infinite, as in PyTorch
+        return numbers.astype(np.float32)
+
+
+def _bytes(raw: object) -> bytes:
+    match raw:
+        case bytes():
+            return raw
+        case str(text) | _Call("encode", (str(text), "latin1")):  # Python 2 had no bytes
+            return text.encode("latin1")
+    raise ValueError("an array without bytes")
+
+
+def _kind(dtype: object) -> str:
+    match dtype:
+        case _Call("dtype", (str(code), *_), (_, str(order), *_)):
+            kind = order + code
+        case _:
+            raise ValueError("an array of no known numbers")
+    if not re.fullmatch("[<>|](f[248]|[iu][1248]|b1)", kind):
+        raise ValueError(f"numbers of the kind {kind!r}; save them as float32")
+    return kind
 
 
 def _unknown(data: bytes) -> NoReturn:
@@ -152,7 +222,8 @@ def _unknown(data: bytes) -> NoReturn:
 
 
 def _line(error: Exception) -> str:
-    return str(error).split("\n", 1)[0][:120]
+    words = str(error).split("\n", 1)[0][:120]
+    return words or ("it ends too early" if isinstance(error, EOFError) else type(error).__name__)
 
 
 _CONTAINERS: tuple[tuple[bytes, Callable[[bytes], Mapping[str, Tensor]]], ...] = (
