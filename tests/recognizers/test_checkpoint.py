@@ -278,6 +278,12 @@ def test_a_reason_without_words_is_the_kind_of_error(tmp_path, monkeypatch):
         checkpoint.tensors(tmp_path / "x")
 
 
+def test_a_reason_repeats_a_files_words_in_plain_letters(tmp_path):
+    (tmp_path / "x").write_bytes(b"\x80\x02c\x1b]0;owned\x07\nname\n.")
+    with pytest.raises(WeightsError, match=r"it asks for \?\]0;owned\?\.name; pickle"):
+        checkpoint.tensors(tmp_path / "x")
+
+
 def test_no_pytorch_is_allowed_whose_safe_reader_could_run_code():
     """PyTorch to 2.5.1: CVE-2025-32434."""
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))["project"]

@@ -19,6 +19,7 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
 from faceveil.errors import WeightsError
+from faceveil.photo.files import one_line
 from faceveil.recognizers import mxnet, torch7
 
 # what readers and unpicklers raise over bytes that are not what they begin like
@@ -222,7 +223,7 @@ def _unknown(data: bytes) -> NoReturn:
 
 
 def _line(error: Exception) -> str:
-    words = str(error).split("\n", 1)[0][:120]
+    words = one_line(str(error).split("\n", 1)[0][:120])
     return words or ("it ends too early" if isinstance(error, EOFError) else type(error).__name__)
 
 
