@@ -3,17 +3,21 @@ import importlib.util
 import inspect
 import json
 import re
+import shlex
 import sys
 from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch.nn.functional import interpolate
 
+import faceveil
 from attacks.toys import recognizer
 from bench.miniature import Counter, album, counting
-from faceveil.bench import Table, run, write
+from faceveil.bench import Table, run, running, write
 from faceveil.bench.cilloni.breadth import BREADTH
 from faceveil.bench.cilloni.strategies import STRATEGIES
 from faceveil.bench.material import People
@@ -115,6 +119,26 @@ def test_goes_on_where_it_was_stopped(photos, net, tmp_path):
     assert again.asked == 1
 
 
+def test_tells_on_which_days_and_with_what_its_cells_were_measured(photos, net, tmp_path, monkeypatch):
+    """A run that only reads cells measures nothing, neither today nor with what is installed today."""
+
+    def go_on(day, torch_version, measure):
+        clock = type("Clock", (datetime,), {"now": lambda zone: datetime(2031, 1, day, tzinfo=zone)})
+        monkeypatch.setattr(running, "datetime", clock)
+        monkeypatch.setattr(torch, "__version__", torch_version)
+        return run(counting(measure), {"a": photos}, [(net,)], tmp_path)
+
+    with pytest.raises(KeyboardInterrupt):
+        go_on(1, "7.1", Counter(stops_at=1))
+    done, again = go_on(2, "7.2", Counter()), go_on(3, "7.3", Counter())
+    for each in (done, again):
+        assert (each.date, each.versions["PyTorch"]) == ("2031-01-02", "7.1, 7.2")
+        assert each.versions["NumPy"] == np.__version__
+        assert "seed 0, 2031-01-02." in caption(each)
+    measured = [(cell.date, cell.versions["PyTorch"]) for cell in again.cells]
+    assert measured == [("2031-01-01", "7.1"), ("2031-01-02", "7.2")]
+
+
 def test_goes_on_where_no_cell_was_finished(photos, net, tmp_path):
     def learn_and_stop(material, settings):
         material.school.mkdir(parents=True)
@@ -170,6 +194,41 @@ def test_what_other_code_measured_is_measured_again(photos, net, tmp_path, monke
     assert len(counted) == cells
 
 
+@pytest.mark.parametrize(
+    ("place", "cells"),
+    [
+        ("methods/veil.py", 4),
+        ("metrics/structure.py", 4),
+        ("trained/uap.safetensors", 4),
+        ("bench/report.py", 2),
+        ("cli/bench.py", 2),
+        ("service/server.py", 2),
+    ],
+)
+def test_what_other_methods_or_metrics_measured_is_measured_again(photos, net, tmp_path, monkeypatch, place, cells):
+    measure, changed, read = Counter(), Path(faceveil.__file__).parent / place, Path.read_bytes
+    run(counting(measure), {"a": photos}, [(net,)], tmp_path)
+    before = len(read(changed))
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read(path) + b"\n" * (path == changed))
+    assert len(changed.read_bytes()) == before + 1
+    run(counting(measure), {"a": photos}, [(net,)], tmp_path)
+    assert measure.asked == cells
+
+
+def test_what_another_threshold_measured_is_measured_again(photos, net, tmp_path):
+    measure, other = Counter(), recognizer()
+    other.card = replace(other.card, thresholds={"published": 0.6})
+    for each in (net, other, net):
+        run(counting(measure), {"a": photos}, [(each,)], tmp_path)
+    assert measure.asked == 4
+
+
+def test_what_the_material_does_counts(monkeypatch):
+    before, read = digest(STRATEGIES.measure), inspect.getsource
+    monkeypatch.setattr(inspect, "getsource", lambda module: read(module).replace(".round() / 255", " / 255"))
+    assert digest(STRATEGIES.measure) != before
+
+
 def test_what_the_measurements_of_a_paper_share_counts(monkeypatch):
     before = [digest(each.measure) for each in (STRATEGIES, BREADTH)]
     read = inspect.getsource
@@ -205,6 +264,23 @@ def test_the_report_says_the_same_everywhere(photos, net, tmp_path):
     limited = replace(done, experiment=replace(done.experiment, at_most=2))
     assert "--at-most 2 --quick --seed 3" in command(limited)
     assert load(record(limited), done.experiment) == limited
+
+
+def test_reads_a_run_whose_cells_do_not_tell_their_day(photos, net, tmp_path):
+    done = run(counting(Counter()), {"a": photos}, [(net,)], tmp_path)
+    told = record(done)
+    for cell in told["cells"]:
+        del cell["date"], cell["versions"]
+    old = load(told | {"date": "2025-01-01", "versions": {"PyTorch": "2.9"}}, done.experiment)
+    assert (old.date, old.versions) == ("2025-01-01", {"PyTorch": "2.9"})
+
+
+def test_the_command_can_be_typed_where_a_path_has_spaces(net, tmp_path):
+    mine = album(tmp_path / "my album")
+    done = run(counting(Counter()), {"our a": mine}, [(net,)], tmp_path / "out", seed=3)
+    words = shlex.split(command(done))
+    assert words[:5] == ["faceveil", "bench", "counting", "--data", f"our a={mine.path}"]
+    assert words[5:] == ["--recognizers", "toy-0", "--seed", "3"]
 
 
 def test_the_page_stands_alone(photos, net, tmp_path):

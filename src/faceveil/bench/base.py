@@ -1,7 +1,7 @@
 """What an experiment is: settings and data sets and recognizers, of which every combination is a cell to measure."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -17,7 +17,8 @@ Found = dict[str, Any]  # what a cell's measurement found; all that JSON can hol
 class Cell:
     """One finished measurement: on which data set, by which recognizer, at which settings, and how long it took.
 
-    Several recognizers that are attacked together are named with `+` between.
+    Several recognizers that are attacked together are named with `+` between. `date` is the day (UTC) on which it was
+    measured, and `versions` what it was measured with.
     """
 
     data: str
@@ -25,6 +26,8 @@ class Cell:
     settings: Settings
     seconds: float
     found: Found
+    date: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,11 @@ import csv
 import html
 import json
 import re
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from io import BytesIO, StringIO
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -72,15 +74,16 @@ def caption(run: Run) -> str:
 def command(run: Run) -> str:
     """What to type to measure it again."""
     names = dict.fromkeys(cell.data for cell in run.cells)
-    words = ["faceveil bench", run.experiment.name, *(f"--data {name}={run.data[name].path}" for name in names)]
+    words = ["faceveil", "bench", run.experiment.name]
+    words += chain.from_iterable(("--data", f"{name}={run.data[name].path}") for name in names)
     if tuple(_makers(run)) != run.experiment.recognizers:
-        words.append(f"--recognizers {','.join(_makers(run))}")
+        words += ["--recognizers", ",".join(_makers(run))]
     if run.judges != run.experiment.judges:
-        words.append(f"--judges {','.join(run.judges)}")
+        words += ["--judges", ",".join(run.judges)]
     if run.experiment.at_most:
-        words.append(f"--at-most {run.experiment.at_most}")
-    words += ["--quick"] * run.quick + [f"--seed {run.seed}"] * bool(run.seed)
-    return " ".join(words)
+        words += ["--at-most", str(run.experiment.at_most)]
+    words += ["--quick"] * run.quick + ["--seed", str(run.seed)] * bool(run.seed)
+    return shlex.join(words)
 
 
 def _makers(run: Run) -> list[str]:
@@ -107,7 +110,8 @@ def record(run: Run) -> dict[str, object]:
 
 
 def load(told: Mapping[str, Any], experiment: Experiment) -> Run:
-    """The run of an experiment that `record` wrote."""
+    """The run of an experiment that `record` wrote; cells that do not tell their day and versions have the run's."""
+    common = {"date": told["date"], "versions": told["versions"]}
     return Run(
         experiment=replace(experiment, at_most=told.get("at_most")),
         quick=told["quick"],
@@ -115,9 +119,7 @@ def load(told: Mapping[str, Any], experiment: Experiment) -> Run:
         data={name: Used(**used) for name, used in told["data"].items()},
         judges=tuple(told["judges"]),
         weights=told["weights"],
-        versions=told["versions"],
-        date=told["date"],
-        cells=tuple(Cell(**cell) for cell in told["cells"]),
+        cells=tuple(Cell(**common | cell) for cell in told["cells"]),
     )
 
 

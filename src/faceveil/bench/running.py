@@ -45,7 +45,7 @@ class Run:
     """A finished run: its cells, and all that one needs to know to run it again.
 
     `judges` are the names of those that cloaks were measured with, where others made them. `weights` are the hashes of
-    the files of each recognizer, by their names; `date` is the day (UTC) of the last cell.
+    the files of each recognizer, by their names.
     """
 
     experiment: Experiment
@@ -54,9 +54,21 @@ class Run:
     data: Mapping[str, Used]
     judges: tuple[str, ...]
     weights: Mapping[str, Mapping[str, str]]
-    versions: Mapping[str, str]
-    date: str
     cells: tuple[Cell, ...]
+
+    @property
+    def date(self) -> str:
+        """The day of the last cell."""
+        return max(cell.date for cell in self.cells)
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """What the cells were measured with; all versions, with commas, where a run went on with others."""
+        names = dict.fromkeys(chain.from_iterable(cell.versions for cell in self.cells))
+        return {
+            name: ", ".join(dict.fromkeys(cell.versions[name] for cell in self.cells if name in cell.versions))
+            for name in names
+        }
 
 
 def run(
@@ -100,19 +112,20 @@ def run(
         samples, pairs = tuple(here[photo] for photo in faces.names), faces.compare(part.listed)
         digests = {each: _digest(some, pairs) for each, some in aligned.items()}
         for group in recognizers:
-            seen = [[(each.name, files[each.name], digests[each.wanted]) for each in some] for some in (group, judges)]
-            taught = [[(each.name, files[each.name], learned[each.wanted]) for each in group]] if lessons else []
-            what = f"{experiment.name} {code} {__version__} {seed} {name} {json.dumps(seen + taught)}"
+            cards = {each.name: (repr(each.card), files[each.name]) for each in (*group, *judges)}
+            seen = [[(cards[each.name], digests[each.wanted]) for each in some] for some in (group, judges)]
+            taught = [[(cards[each.name], learned[each.wanted]) for each in group]] if lessons else []
+            what = f"{experiment.name} {code} {seed} {name} {json.dumps(seen + taught)}"
             material = Material(
                 *(samples, aligned, pairs, group, tuple(judges) or group, seed, folder / "shared" / _hash(what)),
                 embedded,
                 training,
-                folder / "school" / _hash(f"{__version__} {seed} {json.dumps(taught)}"),
+                folder / "school" / _hash(f"{code} {seed} {json.dumps(taught)}"),
             )
             tasks += [partial(_cell, experiment, name, material, each, kept, what) for each in plan.settings]
     kept.mkdir(parents=True, exist_ok=True)
     cells = tuple(task() for task in track(tasks, f"{experiment.name}: cells"))
-    return Run(experiment, quick, seed, used, tuple(each.name for each in judges), files, _versions(), _today(), cells)
+    return Run(experiment, quick, seed, used, tuple(each.name for each in judges), files, cells)
 
 
 def _used(part: Part, faces: Faces) -> Used:
@@ -135,7 +148,7 @@ def _cell(experiment: Experiment, data: str, material: Material, settings: Setti
     found = experiment.measure(material, settings)
     seconds = round(time.perf_counter() - start, 1)
     together = "+".join(each.name for each in material.surrogates)
-    text = json.dumps(asdict(Cell(data, together, settings, seconds, found)))
+    text = json.dumps(asdict(Cell(data, together, settings, seconds, found, _today(), _versions())))
     publish(text.encode(), path, force=True)
     return Cell(**json.loads(text))
 
