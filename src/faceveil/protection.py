@@ -404,17 +404,20 @@ def _told(job: Job, error: Exception, fate: str = "cannot be cloaked") -> str:
 def _cloak(protector: Protector, group: Sequence[_Work], album: Album) -> None:
     """Cloak photos together; where that fails, because of one of them or out of memory, say, one by one."""
     start = time.perf_counter()
+    cloaked = None
     try:
         cloaked = protector.cloak([work.clear for work in group if work.clear], [work.faces for work in group], album)
     except (FaceveilError, *FOREIGN) as error:
-        cloaked = []  # the error goes, and with it all that the failed cloaks hold, before they are tried again
         if len(group) == 1:
             group[0].error = _told(group[0].job, error)
-    for work, photo in zip(group, cloaked, strict=False):
+            return
+    if cloaked is None:  # here the error is gone, and all that the failed cloaks held
+        for work in group:
+            _cloak(protector, [work], album)
+        return
+    for work, photo in zip(group, cloaked, strict=True):
         work.cloaked = photo
         work.seconds += (time.perf_counter() - start) / len(group)
-    for work in group if len(group) > len(cloaked) and len(group) > 1 else ():
-        _cloak(protector, [work], album)
 
 
 def _write(cloaked: Photo, job: Job, writing: Writing) -> Photo:
