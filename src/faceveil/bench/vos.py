@@ -251,8 +251,9 @@ HARDENING = Experiment(
         "As in the paper AdvFaces' success falls, on another data set as far (with the anchor), on the same one less, "
         "and that of latent-space cloaks hardly falls; Fawkes's falls less. The likely cause is that 750 "
         "photos were learned from, not 20,000: clear photos are missed more often afterwards, too; with AdvFaces less "
-        "with the anchor, with veil, on Pins, most. Cloaks made against the hardened recognizer hide from it again. "
-        "Veil's rows are of an earlier veil than today's, which showed more."
+        "with the anchor, with veil in spite of it. Whoever learned from veil's cloaks knows most of LFW's people in "
+        "veil's cloaks, and few in those of APF and TIP-IM. Cloaks made against the hardened recognizer hide from it "
+        "again, all or nine of ten."
     ),
     recognizers=("mobilefacenet-foamliu",),
     full=Plan(
