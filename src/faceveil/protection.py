@@ -441,6 +441,7 @@ def _outcome(protector: Protector, work: _Work) -> Outcome:
         proofs = protector.prove(clear, written, work.faces)
     except (FaceveilError, *FOREIGN) as error:
         fate = f"{one_line(work.job.destination)} is written, and cannot be measured"
-        return Outcome(work.job, error=_told(work.job, error, fate), clear=clear, shared=written)
+        told = f"{_told(work.job, error, fate)}; --force makes it anew"
+        return Outcome(work.job, error=told, clear=clear, shared=written)
     seconds = work.seconds + time.perf_counter() - start
     return Outcome(work.job, proofs, notes=clear.notes, seconds=seconds, clear=clear, shared=written)
