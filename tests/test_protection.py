@@ -210,30 +210,42 @@ def test_each_photo_says_why_it_was_not_cloaked(error, told, tmp_path):
     assert len(outcomes) == 2
 
 
-@pytest.mark.parametrize(("stage", "written"), [("find", False), ("prove", True)])
+@pytest.mark.parametrize(("stage", "written"), [("find", False), ("prove", True), ("reread", True)])
 @pytest.mark.parametrize(
     ("error", "told"),
     [
-        (RuntimeError("can't allocate memory"), "(can't allocate memory); try it smaller"),
-        (MemoryError(), "(MemoryError); try it smaller"),
-        (RuntimeError("no such kernel"), "(no such kernel)"),
+        (RuntimeError("can't allocate memory"), "can't allocate memory); try it smaller"),
+        (RuntimeError("CUBLAS_STATUS_ALLOC_FAILED"), "CUBLAS_STATUS_ALLOC_FAILED); try it smaller"),
+        (RuntimeError("illegal memory access"), "illegal memory access)"),
+        (MemoryError(), "MemoryError); try it smaller"),
+        (RuntimeError("no such kernel"), "no such kernel)"),
+        (WeightsError("dlib is gone"), "dlib is gone)"),
     ],
 )
 def test_a_photo_that_fails_does_not_stop_the_others(stage, written, error, told, tmp_path, monkeypatch):
+    opened = faceveil.Photo.open
+
     def fail(*given):
         raise error
+
+    def read(path, *given):
+        return fail() if "-cloaked" in str(path) else opened(path, *given)
 
     for name in "ab":
         faceveil.Photo.from_array(portrait()).save(tmp_path / f"{name}.png")
     protector = faceveil.Protector("veil", surrogates=["dlib"], judges=["dlib"], settings={"steps": 1})
-    monkeypatch.setattr(protector, stage, fail)
+    monkeypatch.setattr(*(faceveil.Photo, "open", read) if stage == "reread" else (protector, stage, fail))
     outcomes = list(protect_files(protector, plan([tmp_path / "a.png", tmp_path / "b.png"])))
     for name, outcome in zip("ab", outcomes, strict=True):
         there = tmp_path / f"{name}-cloaked.png"
-        fate = f"{there} is written, and cannot be measured" if written else "cannot be cloaked"
-        anew = "; --force makes it anew" if written else ""
-        assert outcome.error == f"{tmp_path / name}.png: {fate} {told}{anew}"
-        assert (outcome.status, outcome.shared is not None, there.exists()) == ("failed", written, written)
+        if written:
+            fate = f": {there} is written, and cannot be measured ({told}; --force makes it anew"
+        elif isinstance(error, WeightsError):
+            fate = f": {error}"
+        else:
+            fate = f": cannot be cloaked ({told}"
+        assert outcome.error == f"{tmp_path / name}.png{fate}"
+        assert (outcome.status, outcome.written, there.exists()) == ("failed", written, written)
 
 
 def test_what_failed_together_is_let_go_of_before_each_is_tried_alone(tmp_path, monkeypatch):

@@ -255,14 +255,15 @@ class Writing:
 class Outcome:
     """What became of a job: proofs, or an error; neither where the file was there already.
 
-    An error is `faceless` where the photo shows no face that is to be cloaked. `clear` and `shared` are the photos as
-    read and as read again, for pictures of them.
+    An error is `faceless` where the photo shows no face that is to be cloaked. A cloaked file may be `written`, and yet
+    not be measured. `clear` and `shared` are the photos as read and as read again, for pictures of them.
     """
 
     job: Job
     faces: tuple[FaceProof, ...] = ()
     error: str = ""
     faceless: bool = False
+    written: bool = False
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
     clear: Photo | None = field(default=None, repr=False)
@@ -312,7 +313,7 @@ def protect_files(protector: Protector, jobs: Sequence[Job], writing: Writing | 
             _cloak(protector, [work for work in group if work.faces], album)
             for work in group:
                 if work.cloaked is not None:
-                    work.shared = pool.submit(_write, work.cloaked, work.job, writing)
+                    work.shared = pool.submit(_write, work, work.cloaked, writing)
             yield from (_outcome(protector, work) for work in behind)
             behind = group
         yield from (_outcome(protector, work) for work in behind)
@@ -326,6 +327,7 @@ class _Work:
     clear: Photo | None = None
     faces: Sequence[Face] = ()
     cloaked: Photo | None = None
+    written: bool = False
     shared: "Future[Photo] | None" = None
     error: str = ""
     faceless: bool = False
@@ -393,12 +395,13 @@ def _find(protector: Protector, group: Sequence[_Work]) -> None:
         work.seconds = time.perf_counter() - start
 
 
-def _told(job: Job, error: Exception, fate: str = "cannot be cloaked") -> str:
-    """One line about an error that does not name the photo."""
-    if not isinstance(error, FOREIGN):
+def _told(job: Job, error: Exception, fate: str = "") -> str:
+    """One line about an error that does not name the photo, and the photo's fate where the error does not tell it."""
+    if isinstance(error, FaceveilError) and not fate:
         return f"{one_line(job.source)}: {error}"
-    advice = "; try it smaller" if isinstance(error, MemoryError) or re.search("alloc|memory", str(error)) else ""
-    return f"{one_line(job.source)}: {fate} ({one_line(error) or type(error).__name__}){advice}"
+    told = one_line(error) or type(error).__name__
+    scarce = isinstance(error, MemoryError) or re.search("(?i)out of memory|alloc", told)
+    return f"{one_line(job.source)}: {fate or 'cannot be cloaked'} ({told}){'; try it smaller' if scarce else ''}"
 
 
 def _cloak(protector: Protector, group: Sequence[_Work], album: Album) -> None:
@@ -420,28 +423,31 @@ def _cloak(protector: Protector, group: Sequence[_Work], album: Album) -> None:
         work.seconds += (time.perf_counter() - start) / len(group)
 
 
-def _write(cloaked: Photo, job: Job, writing: Writing) -> Photo:
+def _write(work: _Work, cloaked: Photo, writing: Writing) -> Photo:
     """Write the file, and read it again."""
-    path = cloaked.save(job.destination, cloaked.format, writing.keep_metadata, writing.force)
+    path = cloaked.save(work.job.destination, cloaked.format, writing.keep_metadata, writing.force)
+    work.written = True
     return Photo.open(path, writing.max_pixels)
 
 
 def _outcome(protector: Protector, work: _Work) -> Outcome:
     start = time.perf_counter()
-    clear, shared = work.clear, work.shared
-    if clear is None or shared is None:
+    if work.clear is None or work.shared is None:
         return Outcome(work.job, error=work.error, faceless=work.faceless)
     try:
-        written = shared.result()
-    except FaceveilError as error:
-        return Outcome(work.job, error=str(error))
-    except FOREIGN as error:
-        return Outcome(work.job, error=_told(work.job, error, "cannot be written"))
-    try:
-        proofs = protector.prove(clear, written, work.faces)
+        shared = work.shared.result()
+        proofs = protector.prove(work.clear, shared, work.faces)
     except (FaceveilError, *FOREIGN) as error:
-        fate = f"{one_line(work.job.destination)} is written, and cannot be measured"
-        told = f"{_told(work.job, error, fate)}; --force makes it anew"
-        return Outcome(work.job, error=told, clear=clear, shared=written)
+        return Outcome(work.job, error=_unproven(work, error), written=work.written)
     seconds = work.seconds + time.perf_counter() - start
-    return Outcome(work.job, proofs, notes=clear.notes, seconds=seconds, clear=clear, shared=written)
+    return Outcome(
+        work.job, proofs, written=True, notes=work.clear.notes, seconds=seconds, clear=work.clear, shared=shared
+    )
+
+
+def _unproven(work: _Work, error: Exception) -> str:
+    """One line about a cloak that was not written, or was and is not measured."""
+    if work.written:
+        fate = f"{one_line(work.job.destination)} is written, and cannot be measured"
+        return f"{_told(work.job, error, fate)}; --force makes it anew"
+    return str(error) if isinstance(error, FaceveilError) else _told(work.job, error, "cannot be written")

@@ -152,31 +152,54 @@ def test_the_command_refuses_photos_of_nobody_known(tmp_path):
     )
 
 
-def test_the_command_shows_what_it_measured_before_it_writes(tmp_path, monkeypatch):
-    """So that nothing was measured in vain where a card cannot be written."""
+@pytest.fixture
+def two_people(tmp_path, monkeypatch):
+    """A folder of four photos and their pairs; recognizers of ours see them, at speeds that do not change."""
     for who, tint in {"ann": (1, 1, 1), "bob": (1, 0.4, 0.4)}.items():
         face = (portrait()[20:260, 60:300] * np.array(tint)).astype(np.uint8)
         for number, pixels in ((1, face), (2, face[:, ::-1])):
             photo = Photo.from_array(np.ascontiguousarray(pixels))
             photo.save(tmp_path / who / f"{who}_{number:04}.jpg")
     (tmp_path / "pairs.txt").write_text("2\t1\nann\t1\t2\nann\t1\tbob\t1\nbob\t1\t2\nann\t2\tbob\t2\n")
+    monkeypatch.setattr(recognizers, "load", lambda name: recognizer())
+    monkeypatch.setattr(calibration, "speed", lambda *given: calibration.Speed(1, 2.5, 7.5))
+    return tmp_path
+
+
+def test_the_command_shows_what_it_measured_before_it_writes(two_people, monkeypatch):
+    """So that nothing was measured in vain where a card cannot be written."""
     written = []
 
     def refuse(path, measured):
         written.append(path)
         raise WeightsError("the card cannot be written")
 
-    monkeypatch.setattr(recognizers, "load", lambda name: recognizer())
-    monkeypatch.setattr(calibration, "speed", lambda *given: calibration.Speed(1, 2.5, 7.5))
     monkeypatch.setattr(calibration, "write", refuse)
     for words in (["--json"], []):
-        shown = CliRunner().invoke(app, [str(tmp_path), "dlib", *words])
+        shown = CliRunner().invoke(app, [str(two_people), "dlib", *words])
         assert (shown.exception, written) == (None, [])
-        refused = CliRunner().invoke(app, [str(tmp_path), "dlib", "--write", *words])
+        refused = CliRunner().invoke(app, [str(two_people), "dlib", "--write", *words])
         assert isinstance(refused.exception, WeightsError)
         assert written.pop() == card.path("dlib")
         assert "dlib" in refused.stdout
         assert refused.stdout == shown.stdout
+
+
+@pytest.mark.parametrize("error", [WeightsError("facenet is not here"), KeyboardInterrupt()])
+def test_the_command_keeps_what_it_measured_where_a_later_recognizer_fails(error, two_people, monkeypatch):
+    written = []
+
+    def load(name):
+        if name == "facenet":
+            raise error
+        return recognizer()
+
+    monkeypatch.setattr(recognizers, "load", load)
+    monkeypatch.setattr(calibration, "write", lambda path, measured: written.append(path))
+    stopped = CliRunner().invoke(app, [str(two_people), "dlib", "facenet", "openface", "--write", "--json"])
+    assert stopped.exit_code
+    assert [row["name"] for row in json.loads(stopped.stdout)] == ["dlib"]
+    assert written == [card.path("dlib")]
 
 
 @pytest.mark.zoo

@@ -47,13 +47,17 @@ def calibrate(
         found = f"{path} holds {lists} lists of pairs and names {people} people"
         raise SettingError(f"{found}; take the folders of LFW, with its pairs.txt")
     chosen = names or [name for name in cards.names() if store.installed(cards.read(name))]
-    rows = [_measure(name, dataset, as_json) for name in chosen]
-    if as_json:
-        show_json([{"name": n, **asdict(c), "speed": list(map(asdict, s))} for n, c, s in rows])
-    else:
-        Console().print(_table(rows))
-    for name, measured, _ in rows if write else ():
-        calibration.write(cards.path(name), measured)
+    rows: list[tuple[str, Calibration, list[Speed]]] = []
+    try:
+        for name in chosen:
+            rows.append(_measure(name, dataset, as_json))  # noqa: PERF401 - those before a failure stay
+    finally:  # what was measured is shown, and written, where a later one fails or is stopped
+        if as_json:
+            show_json([{"name": n, **asdict(c), "speed": list(map(asdict, s))} for n, c, s in rows])
+        elif rows:
+            Console().print(_table(rows))
+        for name, measured, _ in rows if write else ():
+            calibration.write(cards.path(name), measured)
 
 
 def _measure(name: str, dataset: Dataset, quiet: bool) -> tuple[str, Calibration, list[Speed]]:

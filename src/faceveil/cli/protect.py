@@ -315,7 +315,7 @@ def _advice(outcome: "Outcome", method: str, surrogates: list[str] | None) -> st
 def _report(outcome: "Outcome", pictured: Path | None) -> dict[str, object]:
     return {
         "photo": outcome.job.source,
-        "cloaked": outcome.job.destination if outcome.shared else None,
+        "cloaked": outcome.job.destination if outcome.written else None,
         "picture": pictured,
         "status": outcome.status,
         "error": outcome.error or None,
