@@ -253,7 +253,8 @@ def test_what_is_given_up_is_not_kept():
     gate = Gate()
 
     async def crowd():
-        async with Batcher(Model("toy", gate), 4).running() as batcher:
+        batcher = Batcher(Model("toy", gate), 4)
+        async with batcher.running():
             first = asyncio.create_task(batcher(message()))
             await until(lambda: gate.entered == 2)
             asked = message()
@@ -271,6 +272,20 @@ def test_what_is_given_up_is_not_kept():
             return waited, left
 
     assert asyncio.run(crowd()) == (True, None)
+
+
+def test_what_is_answered_is_not_kept():
+    async def one():
+        batcher, asked = Batcher(Model("toy", lambda gradients: gradients), 4), message()
+        async with batcher.running():
+            answer = await batcher(asked)
+            kept = weakref.ref(asked), weakref.ref(answer)
+            del asked, answer
+            await settled()
+            gc.collect()
+            return [each() for each in kept]
+
+    assert asyncio.run(one()) == [None, None]
 
 
 def test_what_has_begun_when_the_service_ends_is_answered_in_time_or_told_to_come_again():

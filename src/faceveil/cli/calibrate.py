@@ -50,7 +50,7 @@ def calibrate(
     rows: list[tuple[str, Calibration, list[Speed]]] = []
     try:
         for name in chosen:
-            rows.append(_measure(name, dataset, as_json))  # noqa: PERF401 - those before a failure stay
+            rows.append(_measure(name, dataset, as_json))  # noqa: PERF401 (those before a failure stay)
     finally:  # what was measured is shown, and written, where a later one fails or is stopped
         if as_json:
             show_json([{"name": n, **asdict(c), "speed": list(map(asdict, s))} for n, c, s in rows])

@@ -77,10 +77,8 @@ def serve(
     place = choose(device)
     cloud, fools = load(model, place), tuple(trained.read(model).recipe["servers"])
     served = Model(called, cloud, cloud.epsilon, place, fools)
-    try:
-        served.noise(torch.zeros(1, 3, SIDE, SIDE), 1)
-    except RuntimeError as error:
-        raise SettingError(f"{model} is no module for faces of {SIDE} x {SIDE} pixels; train one on such") from error
+    if cloud.enhancement is not None and cloud.universal.shape[1:] != (SIDE, SIDE):
+        raise SettingError(f"{model} is no module for faces of {SIDE} x {SIDE} pixels; train one on such")
     journal.start()
     if not token and host not in LOOPBACK:
         journal.note(logging.WARNING, "everybody who reaches this address is served; set FACEVEIL_TOKEN")

@@ -73,14 +73,14 @@ class Batcher:
             self._waiting.pop(future, None)
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator["Batcher"]:
+    async def running(self) -> AsyncIterator[None]:
         """Serves inside the context; the model runs once first, as first runs are slow."""
         loop = asyncio.get_running_loop()
         with ThreadPoolExecutor(1) as thread:
             await loop.run_in_executor(thread, self.model.noise, torch.zeros(1, 3, SIDE, SIDE), 1)
             worker = asyncio.create_task(self._work(thread))
             try:
-                yield self
+                yield
             finally:
                 worker.cancel()
                 with suppress(asyncio.CancelledError):
@@ -88,19 +88,22 @@ class Batcher:
 
     async def _work(self, thread: ThreadPoolExecutor) -> None:
         while True:
-            asked = await self._next()
-            try:
-                answers = await asyncio.get_running_loop().run_in_executor(
-                    thread, self.model.answer, [*asked.values()], self.batch
-                )
-            except Exception as error:  # whatever it is: those who wait are told, and others are served
-                for future in asked:
-                    if not future.done():
-                        future.set_exception(error)
-                continue
-            for future, answer in zip(asked, answers, strict=True):
+            await self._serve(thread)  # of its own, so that nothing of a batch is kept while the next is awaited
+
+    async def _serve(self, thread: ThreadPoolExecutor) -> None:
+        asked = await self._next()
+        try:
+            answers = await asyncio.get_running_loop().run_in_executor(
+                thread, self.model.answer, [*asked.values()], self.batch
+            )
+        except Exception as error:  # whatever it is: those who wait are told, and others are served
+            for future in asked:
                 if not future.done():
-                    future.set_result(answer)
+                    future.set_exception(error)
+            return
+        for future, answer in zip(asked, answers, strict=True):
+            if not future.done():
+                future.set_result(answer)
 
     async def _next(self) -> dict[asyncio.Future[Message], Message]:
         """The requests that wait, the first first, as many as fill a batch."""
