@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from faceveil.errors import SettingError
-from faceveil.training import Engine, Examples, Learner, digest, train
+from faceveil.training import Engine, Examples, Learner, digest, from_0, positive, train
 
 DATA = torch.randn(64, 5, generator=torch.Generator().manual_seed(1))
 TRUTH = torch.tensor([1.0, -2.0, 0.5, 0.0, 3.0])
@@ -156,6 +156,26 @@ def test_a_digest_tells_arrays_order_weights_and_values_apart():
     parts = [[DATA.numpy()], [DATA.flip(0).numpy()], [learner(0)["line"].module], [learner(1)["line"].module], [1, "a"]]
     assert len({digest(each) for each in parts}) == len(parts)
     assert digest([learner(0)["line"].module]) == digest([learner(0)["line"].module])
+
+
+@pytest.mark.parametrize(("check", "least"), [(positive, "more than 0"), (from_0, "0 or more")])
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        (-1, "-1"),
+        (np.nan, "nan"),
+        *((far, "too far from 0") for far in (2**63, np.inf, -np.inf)),
+    ],
+)
+def test_a_number_that_makes_no_sense_is_named(check, least, value, found):
+    with pytest.raises(SettingError, match=f"^width is {found}; choose {least}"):
+        check(rate=1e-9, width=value, batch=-1)
+
+
+def test_0_is_from_0_and_not_positive():
+    from_0(seed=0, size=0.0)
+    with pytest.raises(SettingError, match="rate is 0; choose more than 0"):
+        positive(rate=0.0)
 
 
 def test_a_damaged_checkpoint_says_so(tmp_path):

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 CHECKPOINT = "checkpoint.pt"
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+LIMIT = 2**63  # whole numbers of 64 bits are smaller
 
 Indices = Int64[ndarray, " _"]
 Figures = Mapping[str, float]
@@ -131,10 +132,21 @@ Step = Callable[[Workshop, Any], Mapping[str, Tensor]]
 
 
 def positive(**settings: float) -> None:
-    """Raises `SettingError` for the first of some settings that is not more than 0."""
+    """Raises `SettingError` for the first of some settings that is not more than 0, or not less than `LIMIT`."""
+    _check(settings, lambda value: value > 0, "more than 0")
+
+
+def from_0(**settings: float) -> None:
+    """Raises `SettingError` for the first of some settings that is not 0 or more, or not less than `LIMIT`."""
+    _check(settings, lambda value: value >= 0, "0 or more")
+
+
+def _check(settings: Figures, enough: Callable[[float], bool], least: str) -> None:
     for name, value in settings.items():
-        if not value > 0:
-            raise SettingError(f"{name} is {value:g}; choose more than 0")
+        if abs(value) >= LIMIT:
+            raise SettingError(f"{name} is too far from 0; choose {least}, and less than 2**63")
+        if not enough(value):
+            raise SettingError(f"{name} is {value:g}; choose {least}")
 
 
 def digest(parts: Iterable[object]) -> str:

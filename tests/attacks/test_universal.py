@@ -119,6 +119,28 @@ def test_other_images_need_another_folder(attack, tmp_path):
         learn("these", epsilon=4.0)
 
 
+@pytest.mark.parametrize(
+    ("attack", "change", "message"),
+    [
+        *((attack, {"epsilon": -8.0}, "epsilon is -8; it counts 8-bit levels") for attack in (UAP, GAP, RHP)),
+        *((attack, {"epsilon": float("nan")}, "epsilon is nan; it counts") for attack in (UAP, GAP, RHP)),
+        *((attack, {"batch": 0}, "batch is 0; choose more than 0") for attack in (UAP, GAP, RHP)),
+        *((attack, {"seed": -1}, "seed is -1; choose 0 or more") for attack in (UAP, GAP, RHP)),
+        *((attack, {"rate": float("inf")}, "rate is too far from 0") for attack in (UAP, GAP, RHP)),
+        *((attack, {"epochs": 0}, "epochs is 0; choose more than 0") for attack in (GAP, RHP)),
+        (UAP, {"passes": 0}, "passes is 0; choose more than 0"),
+        (UAP, {"steps": 0}, "steps is 0; choose more than 0"),
+        (UAP, {"overshoot": -0.1}, "overshoot is -0.1; choose 0 or more"),
+        (GAP, {"width": 0}, "width is 0; choose more than 0"),
+        (GAP, {"blocks": -1}, "blocks is -1; choose 0 or more"),
+        (RHP, {"columns": -1}, "columns is -1; choose 0 or more"),
+    ],
+)
+def test_an_attack_of_numbers_that_make_no_sense_is_refused(attack, change, message):
+    with pytest.raises(SettingError, match=message):
+        attack(**change)
+
+
 def test_uap_learns_on_one_device(tmp_path, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(SettingError, match="without torchrun"):

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -85,10 +86,17 @@ def album(monkeypatch):
         labels, store = np.arange(len(people)).repeat(3), np.zeros((1, 112, 112, 3), np.uint8)
         names = tuple(map(str, range(len(labels))))
         faces = Faces(names, labels, tuple(people), {}, np.zeros(len(labels), np.int64), store)
-        monkeypatch.setattr("faceveil.datasets.open", lambda data: data)
+        dataset = SimpleNamespace(identities=lambda: dict.fromkeys(people, 3))
+        monkeypatch.setattr("faceveil.datasets.open", lambda data: dataset)
         monkeypatch.setattr("faceveil.datasets.prepare", lambda *_, **__: faces)
 
     return prepare
+
+
+@pytest.fixture
+def no_search(monkeypatch):
+    """To look for faces fails."""
+    monkeypatch.setattr("faceveil.datasets.prepare", lambda *_, **__: pytest.fail("faces were looked for"))
 
 
 def gathered(without=None):
@@ -123,12 +131,41 @@ def test_people_stay_out_whatever_wrote_their_names(written, album, tmp_path):
     ],
     ids=["nobody", "empty", "Latin-1", "missing"],
 )
-def test_a_list_that_keeps_nobody_out_is_refused(written, message, album, tmp_path):
+def test_a_list_that_keeps_nobody_out_is_refused_at_once(written, message, album, request, tmp_path):
     album(["Aaron_Eckhart", "Zoë"])
+    request.getfixturevalue("no_search")
     if written is not None:
         (tmp_path / "out.txt").write_bytes(written)
     with pytest.raises(SettingError, match=message):
         gathered(tmp_path / "out.txt")
+
+
+@pytest.mark.parametrize(
+    ("written", "warning"),
+    [
+        ("Zoë\n", ""),
+        ("Zoë\nBee\n", "1 of its 2 names fit nobody in data (Bee); write them as they are there, like Aaron\n"),
+        ("D\nB\nZoë\nC\nB\nA\n", "4 of its 5 names fit nobody in data (D, B, C, ...); write them"),
+        ("Zoë\nB\x1b[31m\n", "1 of its 2 names fit nobody in data (B?[31m); write them"),
+    ],
+)
+def test_names_that_are_nobody_s_are_warned_of_in_a_line(written, warning, album, tmp_path, capsys):
+    album(["Aaron", "Bea", "Zoë"])
+    (tmp_path / "out.txt").write_text(written, "utf-8")
+    assert gathered(tmp_path / "out.txt") == [0, 1, 3, 4]
+    told = capsys.readouterr().err
+    assert told.count("\n") == bool(warning)
+    assert told.startswith(f"faceveil: warning: {tmp_path / 'out.txt'}: {warning}" if warning else "")
+
+
+@pytest.mark.parametrize("photos", [["a/1.png", "b/1.png"], ["1.png", "2.png"]], ids=["one each", "of nobody"])
+def test_people_of_one_photo_are_not_searched_for_faces(photos, no_search, tmp_path, capsys):
+    for photo in photos:
+        (tmp_path / "data" / photo).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "data" / photo).touch()
+    data = ["--data", tmp_path / "data", "--server", "dlib", "-o", tmp_path / "out"]
+    assert run("latent", *data, "--without", tmp_path / "none.txt") == 2
+    assert "nobody has two photos with a face" in capsys.readouterr().err
 
 
 def test_which_numbers_are_not_the_paper_s_is_said():
@@ -137,6 +174,28 @@ def test_which_numbers_are_not_the_paper_s_is_said():
     ours = [each.name for each in command.params if each.name in paper and each.default != paper[each.name]]
     assert len(paper.keys() & {each.name for each in command.params}) == len(paper)
     assert f"the paper's, but for {' and '.join(f'--{name}' for name in ours)}:" in command.help
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        *(
+            (("universal", name, "--epsilon=-8"), "epsilon is -8; it counts 8-bit levels")
+            for name in ("uap", "gap", "rhp")
+        ),
+        (("universal", "gap", "--epsilon", "nan"), "epsilon is nan; it counts 8-bit levels"),
+        (("universal", "gap", "--seed", 10**30), "seed is too far from 0; choose 0 or more, and less than 2**63"),
+        (("latent", "--dssim=-1"), "dssim is -1; choose more than 0"),
+        (("latent", "--dssim", "inf"), "dssim is too far from 0; choose more than 0"),
+        (("advfaces", "--identity=-5"), "identity is -5; choose 0 or more"),
+        (("advfaces", "--size=-2"), "size is -2; choose 0 or more"),
+        (("advfaces", "--norm", "nan"), "norm is nan; choose 0 or more"),
+        (("apf", "--rate", "inf"), "rate is too far from 0; choose more than 0"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_refused_before_a_photo_is_read(arguments, message, tmp_path, capsys):
+    assert run(*arguments, "--data", tmp_path / "nowhere", "--server", "dlib", "-o", tmp_path / "out") == 2
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -152,6 +152,34 @@ def test_learning_that_makes_no_sense_is_refused(module, setting, value):
         module.Learning(**{setting: value})
 
 
+@pytest.mark.parametrize(
+    ("module", "setting", "value", "message"),
+    [
+        (advfaces, "identity", -5.0, "-5; choose 0 or more"),
+        (advfaces, "size", -2.0, "-2; choose 0 or more"),
+        (advfaces, "norm", math.nan, "nan; choose 0 or more"),
+        (advfaces, "norm", math.inf, "too far from 0; choose 0 or more"),
+        (advfaces, "warmup", -1, "-1; choose 0 or more"),
+        (advfaces, "blocks", -1, "-1; choose 0 or more"),
+        (advfaces, "seed", -1, "-1; choose 0 or more"),
+        (latent, "dssim", -1.0, "-1; choose more than 0"),
+        (latent, "dssim", 0.0, "0; choose more than 0"),
+        (latent, "price", -math.inf, "too far from 0; choose 0 or more"),
+        (latent, "seed", 2**63, "too far from 0; choose 0 or more"),
+    ],
+)
+def test_learning_takes_no_number_beyond_what_makes_sense(module, setting, value, message):
+    with pytest.raises(SettingError, match=f"^{setting} is {message}"):
+        module.Learning(**{setting: value})
+
+
+@pytest.mark.parametrize("module", [advfaces, latent])
+def test_learning_takes_the_ends_of_what_makes_sense(module):
+    none = {"price": 0} if module is latent else {"blocks": 0, "identity": 0, "size": 0, "norm": 0, "warmup": 0}
+    learning = module.Learning(**none, seed=2**63 - 1)
+    assert {setting: getattr(learning, setting) for setting in none} == none
+
+
 def test_says_what_is_wrong(net):
     with pytest.raises(SettingError, match="gan is 'wasserstein'; it is one of least-squares"):
         advfaces.Learning(gan="wasserstein")

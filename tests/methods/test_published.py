@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -133,6 +134,11 @@ def test_a_faces_cloak_does_not_depend_on_how_many_are_cloaked(name, surrogates)
         ("veil", {"quality": float("-inf")}, "quality is -inf; give a number$"),
         ("veil", {"away": float("inf")}, "away is inf; give a number from 0$"),
         ("fawkes", {"penalty": 10**400}, "penalty is 10+; give a number from 0$"),
+        ("fawkes", {"penalty": 10**5000}, "^fawkes: penalty is too long to be shown; give a number from 0$"),
+        ("fawkes", {"penalty": Fraction(10**400)}, r"penalty is Fraction\(10+; give a number from 0$"),
+        ("fawkes", {"penalty": Fraction(-(10**5000))}, "penalty is too long to be shown; give a number from 0$"),
+        ("veil", {"jitter": [0, 0, 10**5000]}, r"jitter is too long to be shown; give \[a number from 0, "),
+        ("opom", {"seed": 10**5000}, "seed is too long to be shown; give a whole number from 0"),
         ("veil", {"epsilon": True}, "epsilon is True; give a number$"),
         ("veil", {"jitter": [1]}, rf"veil: jitter is \[1\]; give \[{', '.join(['a number from 0'] * 3)}\]$"),
         ("veil", {"jitter": [0, 0, float("nan")]}, r"jitter is \[0, 0, nan\]; give"),
@@ -152,6 +158,7 @@ def test_a_faces_cloak_does_not_depend_on_how_many_are_cloaked(name, surrogates)
         ("lowkey", {"price": -1}, "price is -1; give a number from 0$"),
         ("lowkey", {"start": 256}, "start is 256; it counts 8-bit levels, at most 255$"),
         ("lowkey", {"kernel": 8}, "kernel is 8; give an odd number of pixels"),
+        ("lowkey", {"kernel": GRID + 1}, f"kernel is {GRID + 1}; give a whole number from 1 to {GRID - 1}$"),
         ("apf", {"scatter": -1}, "apf: scatter is -1; give a number from 0$"),
         ("veil", {"weights": [0, 0]}, r"the weights are \(0, 0\); give 2 positive numbers$"),
         ("veil", {"weights": [-1, 1]}, r"the weights are \(-1, 1\); give 2 positive numbers$"),
@@ -187,6 +194,7 @@ def test_takes_numbers_as_numpy_has_them(surrogates):
         ("cilloni", {"margin": 0, "slowest": -1}),  # never halts
         ("veil", {"quality": -20, "away": 0, "apart": 0, "jitter": (0, 0, 0)}),
         ("lowkey", {"start": 255, "price": 0, "kernel": 1}),
+        ("lowkey", {"kernel": GRID - 1}),
         ("apf", {"scatter": 0, "decay": 0}),
     ],
 )
@@ -206,6 +214,7 @@ def test_takes_the_ends_of_what_makes_sense(name, settings, surrogates):
         (Deidentification, "step_size", 0.0),
         (Fawkes, "rate", -1.0),
         (LowKey, "sigma", 0.0),
+        (LowKey, "kernel", 99999),
         (Opom, "steps", 0),
         (TipIm, "gamma", -4.0),
         (AdvFaces, "batch", 0),

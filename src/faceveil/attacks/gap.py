@@ -9,7 +9,7 @@ from torch import Generator, Tensor, nn
 
 from faceveil.attacks.residual import Residual, normalized
 from faceveil.attacks.universal import Aim, Perturbation, TrainedAttack, Universal
-from faceveil.training import Engine, Examples, Learner, Track, Workshop, train, untracked
+from faceveil.training import Engine, Examples, Learner, Track, Workshop, from_0, positive, train, untracked
 from faceveil.types import Images
 
 
@@ -59,6 +59,11 @@ class GAP(TrainedAttack):
     epochs: int = 10
     batch: int = 30
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        positive(width=self.width, rate=self.rate, epochs=self.epochs)
+        from_0(blocks=self.blocks)
 
     def fit(
         self, images: Examples, aim: Aim, folder: Path, engine: Engine | None = None, track: Track = untracked

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from faceveil.attacks.universal import Aim, TrainedAttack, Universal
 from faceveil.errors import SettingError
-from faceveil.training import Engine, Examples, Learner, Track, Workshop, train, untracked
+from faceveil.training import Engine, Examples, Learner, Track, Workshop, from_0, positive, train, untracked
 from faceveil.types import Images
 
 
@@ -67,6 +67,11 @@ class RHP(TrainedAttack):
     epochs: int = 10
     batch: int = 32
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        positive(rate=self.rate, epochs=self.epochs)
+        from_0(columns=self.columns)
 
     def fit(
         self, images: Examples, aim: Aim, folder: Path, engine: Engine | None = None, track: Track = untracked

@@ -13,7 +13,7 @@ from faceveil.device import choose
 from faceveil.errors import SettingError
 from faceveil.objectives.base import Objective
 from faceveil.photo.files import remove_leftovers
-from faceveil.training import CHECKPOINT, Engine, Examples, Track, keep, resume, untracked
+from faceveil.training import CHECKPOINT, Engine, Examples, Track, from_0, keep, positive, resume, untracked
 from faceveil.types import Images
 
 
@@ -35,6 +35,11 @@ class UAP(TrainedAttack):
     overshoot: float = 0.02
     batch: int = 50
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        positive(rate=self.rate, passes=self.passes, steps=self.steps)
+        from_0(overshoot=self.overshoot)
 
     def fit(
         self, images: Examples, aim: Aim, folder: Path, engine: Engine | None = None, track: Track = untracked

@@ -8,9 +8,10 @@ from pathlib import Path
 from jaxtyping import Float
 from torch import Tensor
 
+from faceveil.attacks.budget import Linf
 from faceveil.objectives.base import Objective
 from faceveil.recognizers import Recognizer
-from faceveil.training import Engine, Examples, Track, digest, untracked
+from faceveil.training import Engine, Examples, Track, digest, from_0, positive, untracked
 from faceveil.types import Images
 
 Perturbation = Float[Tensor, "3 h w"]  # in [0, 1]: a level is 1/255
@@ -30,12 +31,17 @@ class Universal:
 class TrainedAttack(ABC):
     """Learns one perturbation of up to `epsilon` 8-bit levels from images [n, 3, h, w], `batch` of them at a time.
 
-    All that is random is drawn from `seed`.
+    All that is random is drawn from `seed`. Raises `SettingError` for a number that makes no sense.
     """
 
     epsilon: float
     batch: int
     seed: int
+
+    def __post_init__(self) -> None:
+        Linf(self.epsilon)  # raises `SettingError` for a budget that makes no sense
+        positive(batch=self.batch)
+        from_0(seed=self.seed)
 
     @abstractmethod
     def fit(

@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,10 +13,11 @@ import numpy as np
 import typer
 
 from faceveil import __version__, datasets, recognizers, trained
-from faceveil.cli.report import watch
+from faceveil.cli.report import fail, watch
 from faceveil.datasets import Faces
 from faceveil.device import choose
 from faceveil.errors import SettingError
+from faceveil.photo.files import one_line
 from faceveil.recognizers import Recognizer
 from faceveil.training import Engine, Examples, Indices, digest
 
@@ -135,11 +136,11 @@ def universal(
     attacks = {"uap": UAP, "gap": GAP, "rhp": RHP}
     if attack not in attacks:
         raise SettingError(f"no universal attack is called {attack!r}; there are {', '.join(attacks)}")
+    times = {} if passes is None else {"passes" if attack == "uap" else "epochs": passes}
+    method = attacks[attack](epsilon=epsilon, seed=seed, **times)
     material = _Material.of(data, photos, without, server, Engine(device))
     nets, images = material.nets, material.examples
     images = replace(images, told=f"{images.told}, to fool {', '.join(fooled(nets))}")
-    times = {} if passes is None else {"passes" if attack == "uap" else "epochs": passes}
-    method = attacks[attack](epsilon=epsilon, seed=seed, **times)
     learned = method.fit(images, dodging(nets, TEMPLATE), output, material.engine, watch)
     recipe = material.recipe(learning=asdict(method))
     _write(keep(learned, epsilon, recipe), output / f"{attack}.safetensors")
@@ -269,17 +270,22 @@ class _Material:
 
     @classmethod
     def of(cls, data: str, photos: int, without: Path | None, servers: Sequence[str], engine: Engine) -> "_Material":
-        """The first photos of each person who has two or more, and does not stay out."""
+        """The first photos of each person who has two or more, and does not stay out.
+
+        Raises `SettingError`, before a face is looked for if it can be known by then.
+        """
         start = time.perf_counter()
-        out = _names(without) if without else set[str]()
-        faces = datasets.prepare(datasets.open(data), TEMPLATE, SIZE, track=partial(watch, what="faces"))
+        dataset = datasets.open(data)
+        people = dataset.identities()
+        nobody = SettingError(f"{data}: nobody has two photos with a face; give a folder of people with more")
+        if max(people.values(), default=0) < 2:
+            raise nobody
+        out = _out(without, people, data) if without else set[str]()
+        faces = datasets.prepare(dataset, TEMPLATE, SIZE, track=partial(watch, what="faces"))
         own = zip(faces.identities, faces.by_person(), strict=True)
         chosen = [rows[:photos] for name, rows in own if name not in out and len(rows) > 1]
         if not chosen:
-            raise SettingError(f"{data}: nobody has two photos with a face; give a folder of people with more")
-        if without and out.isdisjoint(faces.identities):
-            found = f"{without}: none of its {len(out)} names is of anybody in {data}"
-            raise SettingError(f"{found}; write them as they are there, like {faces.identities[0]}")
+            raise nobody
         return cls(faces, np.concatenate(chosen), servers, engine, start)
 
     @property
@@ -307,13 +313,26 @@ class _Material:
         }
 
 
-def _names(path: Path) -> set[str]:
+def _out(without: Path, people: Mapping[str, int], data: str) -> set[str]:
+    """Who stays out; warns of names that are nobody's, as whoever they were to name would be learned from."""
+    names = _names(without)
+    strange = [name for name in names if name not in people]
+    advice = f"write them as they are there, like {next(iter(people))}"
+    if len(strange) == len(names):
+        raise SettingError(f"{without}: none of its {len(names)} names is of anybody in {data}; {advice}")
+    if strange:
+        some = one_line(", ".join(strange[:3])) + ", ..." * (len(strange) > 3)
+        fail(f"warning: {without}: {len(strange)} of its {len(names)} names fit nobody in {data} ({some}); {advice}")
+    return set(names)
+
+
+def _names(path: Path) -> list[str]:
     """The names in a file, one on each line, whatever the line ends; a mark in front is no part of them."""
     try:
         lines = path.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise SettingError(f"{path} cannot be read as UTF-8 ({error}); give names as plain text") from error
-    return {line.strip() for line in lines} - {""}
+    return list(dict.fromkeys(name for line in lines if (name := line.strip())))
 
 
 def _write(learned: trained.Trained, path: Path) -> None:

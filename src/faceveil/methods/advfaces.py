@@ -17,7 +17,7 @@ from faceveil.attacks.universal import fooled
 from faceveil.errors import SettingError
 from faceveil.methods.learned import Generated, likeness, start_small
 from faceveil.recognizers import Recognizer
-from faceveil.training import Engine, Examples, Learner, Track, Workshop, positive, train, untracked
+from faceveil.training import Engine, Examples, Learner, Track, Workshop, from_0, positive, train, untracked
 from faceveil.types import Images
 
 
@@ -108,6 +108,8 @@ class Learning:
         if self.gan not in GANS:
             raise SettingError(f"gan is {self.gan!r}; it is one of {', '.join(GANS)}")
         positive(width=self.width, rate=self.rate, epochs=self.epochs, batch=self.batch)
+        from_0(blocks=self.blocks, identity=self.identity, size=self.size, norm=self.norm)
+        from_0(warmup=self.warmup, seed=self.seed)
 
 
 def learn(

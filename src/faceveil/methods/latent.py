@@ -17,7 +17,7 @@ from faceveil.attacks.universal import fooled
 from faceveil.methods.learned import Generated, likeness, start_small
 from faceveil.objectives.dissimilarity import Dissimilarity
 from faceveil.recognizers import Recognizer
-from faceveil.training import Engine, Examples, Learner, Track, Workshop, positive, train, untracked
+from faceveil.training import Engine, Examples, Learner, Track, Workshop, from_0, positive, train, untracked
 from faceveil.types import Images
 
 STAGES = 3  # of stride 2: a face of 112 x 112 becomes 14 x 14 latents
@@ -62,7 +62,9 @@ class Learning:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        positive(width=self.width, scales=self.scales, rate=self.rate, epochs=self.epochs, batch=self.batch)
+        positive(width=self.width, dssim=self.dssim, scales=self.scales)
+        positive(rate=self.rate, epochs=self.epochs, batch=self.batch)
+        from_0(price=self.price, seed=self.seed)
 
 
 def learn(

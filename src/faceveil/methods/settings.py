@@ -1,17 +1,20 @@
 """What the settings of methods may be: of the kinds that their classes say, and within what their names mean."""
 
+import math
 import sys
 from collections.abc import Mapping
 from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin
 
+from faceveil.faces.region import GRID
 from faceveil.photo.files import one_line
 
 # Which numbers settings may be, by their names, which mean the same in every method; others may be any finite number.
 COUNTS = range(1, 10**6 + 1)
 WHOLE: Mapping[str, range] = {
-    **dict.fromkeys(("batch", "identities", "kernel", "negatives", "power", "steps"), COUNTS),
+    **dict.fromkeys(("batch", "identities", "negatives", "power", "steps"), COUNTS),
+    "kernel": range(1, GRID),  # pixels: a blur that is narrower than the grid
     "seed": range(2**63),
 }
 POSITIVE = ("dssim", "rate", "sigma", "start", "step_size", "stride")  # 0 would lead nowhere
@@ -24,7 +27,15 @@ def plain(value: Any) -> Any:
         return tuple(map(plain, value))
     if isinstance(value, bool) or not isinstance(value, Real):
         return value
-    return int(value) if isinstance(value, Integral) else float(value)
+    return int(value) if isinstance(value, Integral) else _float(value)
+
+
+def _float(value: Any) -> float:
+    """The nearest float: infinite where Python refuses a number that is too large."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
 
 
 def fits(value: Any, kind: Any) -> bool:
@@ -54,7 +65,14 @@ def within(value: Any, setting: str) -> bool:
 
 def wrong(setting: str, value: Any, kind: Any) -> str:
     """What a setting of a kind is, and what it may be."""
-    return f"{setting} is {one_line(repr(value))}; give {_words(kind, setting)}"
+    return f"{setting} is {_shown(value)}; give {_words(kind, setting)}"
+
+
+def _shown(value: Any) -> str:
+    try:
+        return one_line(repr(value))
+    except ValueError:  # Python writes no number of more than 4300 digits
+        return "too long to be shown"
 
 
 def _words(kind: Any, setting: str) -> str:

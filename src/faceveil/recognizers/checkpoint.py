@@ -121,14 +121,26 @@ def _state(machine: Any) -> None:
 
 
 def _keyed(keys: slice, opcode: bytes) -> Callable[[Any], None]:
-    """What the opcode does, where the keys on the stack are text; to hash a deep tuple would crash Python."""
+    """What the opcode does, with whole numbers among the keys on the stack as text, and none that is something else.
+
+    To hash a deep tuple would crash Python; numbers can be chosen that all have the same hash, which takes for ever.
+    """
 
     def checked(machine: Any) -> None:
-        if any(type(key) is not str for key in machine.stack[keys]):
-            raise ValueError("a dictionary in it has keys that are not text")
+        if any(type(key) not in (str, int) for key in machine.stack[keys]):
+            raise ValueError("a dictionary in it has keys that are neither text nor whole numbers; name arrays by text")
+        machine.stack[keys] = map(str, machine.stack[keys])
         pickle._Unpickler.dispatch[opcode[0]](machine)
 
     return checked
+
+
+def _put(machine: Any) -> None:
+    machine.memo[machine.readline()] = machine.stack[-1]
+
+
+def _get(machine: Any) -> None:
+    machine.append(machine.memo[machine.readline()])
 
 
 def _refuse(_: Any) -> NoReturn:
@@ -152,6 +164,8 @@ class _Unpickler(pickle._Unpickler):  # the one in C takes memory for as many ob
         **dict.fromkeys(b"".join(_REFUSED), _refuse),
         pickle.REDUCE[0]: _call,
         pickle.BUILD[0]: _state,
+        pickle.PUT[0]: _put,  # by a number as text, for the sake of its hash
+        pickle.GET[0]: _get,
         pickle.SETITEM[0]: _keyed(slice(-2, -1), pickle.SETITEM),
         pickle.SETITEMS[0]: _keyed(slice(0, None, 2), pickle.SETITEMS),
         pickle.DICT[0]: _keyed(slice(0, None, 2), pickle.DICT),

@@ -15,7 +15,6 @@ from torch import Generator, Tensor, nn
 from faceveil import weights
 from faceveil.attacks.quantization import Grid
 from faceveil.attacks.universal import Perturbation, fooled
-from faceveil.errors import SettingError
 from faceveil.methods.apf import Apf
 from faceveil.methods.apf.cloud import Cloud
 from faceveil.methods.scene import Scene
@@ -33,6 +32,7 @@ from faceveil.training import (
     Track,
     Workshop,
     digest,
+    from_0,
     keep,
     positive,
     resume,
@@ -75,9 +75,7 @@ class Learning:
 
     def __post_init__(self) -> None:
         positive(width=self.width, steps=self.steps, batch=self.batch, rate=self.rate)
-        if min(self.ascents, self.transfers, self.epochs) < 0:
-            found = f"{self.ascents} ascents, {self.transfers} transfers, {self.epochs} epochs"
-            raise SettingError(f"{found}: none can be less than 0; choose 0 to leave it out")
+        from_0(ascents=self.ascents, transfers=self.transfers, epochs=self.epochs, seed=self.seed)
         Apf((), self.attack, self.epsilon, steps=self.steps)  # raises `SettingError` for no attack, or no budget
         if self.values:
             Grid(self.epsilon, self.values)  # raises `SettingError`, too
