@@ -164,9 +164,22 @@ def test_too_few_people_are_refused(tmp_path):
         harden(recognizer(), crowd(3), (), tmp_path, COURSE)
 
 
-@pytest.mark.parametrize("change", [{"head": "none"}, {"epochs": 0}, {"held_out": 1.0}])
-def test_a_course_that_makes_no_sense_is_refused(change):
-    with pytest.raises(SettingError):
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"epochs": 0}, "epochs is 0; choose more than 0"),
+        ({"batch": -1}, "batch is -1; choose more than 0"),
+        ({"rate": float("inf")}, "rate is too far from 0"),
+        ({"rate": 0.0}, "rate is 0; choose more than 0"),
+        ({"anchor": -1.0}, "anchor is -1; choose 0 or more"),
+        ({"seed": -1}, "seed is -1; choose 0 or more"),
+        ({"held_out": -0.1}, "held_out is -0.1; choose 0 or more"),
+        ({"held_out": 1.0}, "held_out is 1; choose a share of the people, less than 1"),
+        ({"head": "quadratic"}, "no head is called 'quadratic'"),
+    ],
+)
+def test_a_course_that_makes_no_sense_is_refused(change, message):
+    with pytest.raises(SettingError, match=message):
         replace(COURSE, **change)
 
 

@@ -29,7 +29,7 @@ from faceveil.protocols.calibration import limits
 from faceveil.protocols.verification import strangers
 from faceveil.recognizers import Card, Recognizer
 from faceveil.recognizers.folding import normalize, restore
-from faceveil.training import Engine, Examples, Learner, Track, Workshop, digest, train, untracked
+from faceveil.training import Engine, Examples, Learner, Track, Workshop, digest, from_0, positive, train, untracked
 from faceveil.types import Embeddings, Images
 
 PIECE = 16  # photos that are obfuscated, or embedded, together
@@ -78,9 +78,10 @@ class Course:
     def __post_init__(self) -> None:
         if self.head not in HEADS:
             raise SettingError(f"no head is called {self.head!r}; there are {', '.join(HEADS)}")
-        if min(self.epochs, self.batch) < 1 or not self.rate > 0 or not 0 <= self.held_out < 1:
-            found = f"{self.epochs} epochs, batches of {self.batch}, rate {self.rate:g}, {self.held_out:g} held out"
-            raise SettingError(f"{found}: this is no course; the first three are positive, the last is in [0, 1)")
+        positive(epochs=self.epochs, batch=self.batch, rate=self.rate)
+        from_0(anchor=self.anchor, held_out=self.held_out, seed=self.seed)
+        if self.held_out >= 1:
+            raise SettingError(f"held_out is {self.held_out:g}; choose a share of the people, less than 1")
 
 
 VOS = Course()
