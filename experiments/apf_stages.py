@@ -1,7 +1,7 @@
 """APF's stages on more pairs than `faceveil bench apf-tables` takes: does the cloud help, and by how many pairs?
 
     FACEVEIL_MIRROR=../shared/zoo/files python experiments/apf_stages.py m-di2 out/apf-stages \
-        --pins ../shared/data/pins --data ../shared/data/lfw ../shared/data/cfp [--pairs 400] [--photos 25]
+        --pins ../shared/data/pins --data ../shared/data/lfw ../shared/data/cfp [--pairs 400] [--photos 25] [--steps 30]
 
 The same clouds, learned the same way, from as many photos or more. A row: the pairs that each stage hides from the
 server; then how many pairs a stage wins and loses beside the one before, with the probability of a difference as large
@@ -31,13 +31,14 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--pins", type=Path, required=True, help="who is learned from")
     parser.add_argument("--data", type=Path, nargs="+", required=True)
-    parser.add_argument("--pairs", type=int, default=400)
+    parser.add_argument("--pairs", type=int, default=400, help="of each data set; 0 for all")
     parser.add_argument("--photos", type=int, default=SCHOOL.photos, help="how many of each person are learned from")
+    parser.add_argument("--steps", type=int, default=STAGED["steps"], help="of the attack; the paper's are 30")
     arguments = parser.parse_args()
     plan = replace(
         TABLES.full,
         choose=Genuine(arguments.pairs),
-        settings=({"attack": arguments.attack, **STAGED},),
+        settings=({**STAGED, "attack": arguments.attack, "steps": arguments.steps},),
         training=replace(SCHOOL, photos=arguments.photos),
     )
     data = {path.name: datasets.open(path) for path in (arguments.pins, *arguments.data)}

@@ -35,7 +35,7 @@ def main() -> None:
     data = {}
     for size in arguments.sizes:
         copies = arguments.out / "photos" / str(size)
-        people = _copy(arguments.data, copies, size, arguments.at_least)
+        people = copy(arguments.data, copies, size, arguments.at_least)
         data[f"{size} px"] = datasets.open(copies)
     loaded = {name: recognizers.load(name) for name in ALL}
     finished = bench.run(
@@ -57,7 +57,7 @@ def _cloak(name: str) -> dict[str, str | float]:
     return {"method": "veil", **({"quality": float(name)} if name[0].isdigit() else {"strength": name})}
 
 
-def _copy(source: Path, target: Path, longest: int, at_least: int) -> int:
+def copy(source: Path, target: Path, longest: int, at_least: int) -> int:
     """Smaller copies of the photos that are large; how many people they show."""
     for file in filter(format_of, sorted(source.glob("*/*"))):
         photo = Photo.open(file)
