@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from faceveil.errors import SettingError
-from faceveil.jobs import Job, cloaked_in, neighbors, photos_in, plan
+from faceveil.jobs import Job, cloaked_in, described, left_out, neighbors, photos_in, plan
 
 
 @pytest.fixture
@@ -115,6 +115,28 @@ def test_a_folder_without_photos_is_an_error(album):
     (album / "empty").mkdir()
     with pytest.raises(SettingError, match="no photo in empty"):
         plan([Path("empty")], Path("out"))
+
+
+def test_a_folder_without_photos_says_what_is_there_instead(album):
+    (album / "film").mkdir()
+    (album / "film/face.gif").touch()
+    with pytest.raises(SettingError, match=r"no photo in film, but files not named as JPEG, .*: 1 \(film/face\.gif\)"):
+        plan([Path("film")], Path("out"))
+
+
+def test_files_that_are_no_photos_are_known_but_not_hidden_or_our_own_ones(album):
+    for name in ("face.gif", "deep/IMG_1.CR2", "x", "1-cloaked.jpg", "1-cloaked.jpg-proof.png", ".DS_Store"):
+        (album / "a" / name).touch()
+    found = [Path(name) for name in ("a/face.gif", "a/notes.txt", "a/x", "a/deep/IMG_1.CR2")]
+    assert left_out([Path("a"), Path("a"), Path("b/1.jpg")]) == found
+    assert left_out([Path("a")], Path("a/deep")) == found[:3]
+    assert described(found).endswith(": 4 (a/face.gif, a/notes.txt, a/x, a/deep/IMG_1.CR2)")
+    assert described(found * 2).endswith(": 8 (a/face.gif, a/notes.txt, a/x, a/deep/IMG_1.CR2, a/face.gif, ...)")
+
+
+def test_an_output_is_no_file(album):
+    with pytest.raises(SettingError, match=r"^-o b/1\.jpg is a file; give a folder$"):
+        plan([Path("a/1.jpg")], Path("b/1.jpg"))
 
 
 @pytest.mark.parametrize("output", [None, Path("out")])

@@ -134,6 +134,12 @@ def test_a_face_that_is_not_there_is_an_error(protector):
         faceveil.Protector(choice=faceveil.Choice((7,))).find(faceveil.Photo.from_array(portrait()))
 
 
+@pytest.mark.parametrize(("photo", "there"), [(portrait, "there is only face 0"), (group, "the 2 found are 0 to 1")])
+def test_the_faces_that_can_be_chosen_are_told(photo, there):
+    with pytest.raises(NoFaceError, match=f"^there is no face 2; {there}$"):
+        faceveil.Protector(choice=faceveil.Choice((0, 2))).find(faceveil.Photo.from_array(photo()))
+
+
 @pytest.mark.parametrize(
     "settings", [{"epsilon": 0}, {"epsilon": 300}, {"device": "abacus"}, {"surrogates": ["nobody"]}]
 )
@@ -147,6 +153,8 @@ def test_a_choice_that_makes_no_sense_is_an_error():
         faceveil.Choice("biggest")
     with pytest.raises(SettingError, match="faces is empty"):
         faceveil.Choice(())
+    with pytest.raises(SettingError, match="there is no face -1; give numbers from 0"):
+        faceveil.Choice((0, -1))
 
 
 def test_overlapping_cloaks_stay_within_the_larger_one():

@@ -7,8 +7,10 @@ from pathlib import Path
 
 from faceveil.errors import SettingError
 from faceveil.photo import SUFFIXES, format_named, format_of
+from faceveil.photo.files import one_line
 
 CLOAKED, PROOF = "-cloaked", "-proof.png"  # how the names end of what we write beside a photo
+NAMED = 5  # files in one message
 
 
 @dataclass(frozen=True)
@@ -27,9 +29,11 @@ def plan(sources: Sequence[Path], output: Path | None = None, format: str | None
     the tree that it is, in a folder of its own name where there are several. Pictures that show clear faces go beside
     a photo, or into a folder beside `output`, never into it. What an earlier run wrote is no photo to cloak.
 
-    Raises `SettingError` where a folder has no `output` or there is no photo, and where two photos would become one
-    file or one would overwrite another.
+    Raises `SettingError` where a folder has no `output` or that is a file, where there is no photo, and where two
+    photos would become one file or one would overwrite another.
     """
+    if output is not None and os.path.lexists(output) and not _is_folder(output):
+        raise SettingError(f"-o {output} is a file; give a folder")
     folders = [source for source in sources if _is_folder(source)]
     jobs = []
     for source in dict.fromkeys(sources):
@@ -46,9 +50,24 @@ def plan(sources: Sequence[Path], output: Path | None = None, format: str | None
     written = {os.path.realpath(path) for job in jobs for path in (job.destination, job.picture)}
     jobs = [job for job in dict.fromkeys(jobs) if not (_ours(job.source) and os.path.realpath(job.source) in written)]
     if not jobs:
-        raise SettingError(f"there is no photo in {', '.join(map(str, sources))}; give photos, or folders of photos")
+        none = f"there is no photo in {', '.join(map(str, sources))}"
+        if others := left_out(sources, output):
+            raise SettingError(f"{none}, but {described(others)}; save them in one of these formats")
+        raise SettingError(f"{none}; give photos, or folders of photos")
     _check(jobs)
     return jobs
+
+
+def left_out(sources: Sequence[Path], output: Path | None = None) -> list[Path]:
+    """The files below folders that are no photos by their suffixes; not hidden ones, nor those below `output`."""
+    files = dict.fromkeys(file for source in sources for file in _below(source, output)[0])
+    return [file for file in files if not format_of(file)]
+
+
+def described(others: Sequence[Path]) -> str:
+    """How many files are no photos by their suffixes, and some of them, in a line."""
+    named = [one_line(path) for path in others[:NAMED]] + ["..."] * (len(others) > NAMED)
+    return f"files not named as {', '.join(SUFFIXES)}: {len(others)} ({', '.join(named)})"
 
 
 def neighbors(jobs: Sequence[Job], most: int) -> list[Job]:
@@ -106,8 +125,8 @@ def photos_in(path: Path, apart_from: Path | None = None) -> list[Path]:
 
     The path of a photo gives that photo alone. A folder that cannot be read is given itself, to fail as a photo.
     """
-    photos, others = _below(path, apart_from)
-    return [photo for photo in photos if not _ours(photo)] + others
+    files, others = _below(path, apart_from)
+    return [file for file in files if format_of(file) and not _ours(file)] + others
 
 
 def cloaked_in(path: Path) -> tuple[list[Path], list[Path]]:
@@ -117,7 +136,7 @@ def cloaked_in(path: Path) -> tuple[list[Path], list[Path]]:
     """
     found, others = _below(path)
     cloaked, rest = [], []
-    for photo in found:
+    for photo in filter(format_of, found):
         if _cloaked(photo):
             cloaked.append(photo)
         elif not _ours(photo):
@@ -126,17 +145,17 @@ def cloaked_in(path: Path) -> tuple[list[Path], list[Path]]:
 
 
 def _below(path: Path, apart_from: Path | None = None) -> tuple[list[Path], list[Path]]:
-    """The photos below a folder that are not hidden, and the folders that cannot be read; else the path by itself."""
+    """The files below a folder that are not hidden, and the folders that cannot be read; else the path by itself."""
     if not _is_folder(path):
         return [], [path]
     other = apart_from and os.path.realpath(apart_from)
-    photos: list[Path] = []
+    found: list[Path] = []
     unreadable: list[OSError] = []
     for folder, folders, files in os.walk(path, onerror=unreadable.append):
         here = Path(folder)
         folders[:] = sorted(name for name in folders if name[0] != "." and os.path.realpath(here / name) != other)
-        photos += [here / name for name in sorted(files) if name[0] != "." and format_of(Path(name))]
-    return photos, [Path(error.filename) for error in unreadable]
+        found += [here / name for name in sorted(files) if name[0] != "."]
+    return found, [Path(error.filename) for error in unreadable]
 
 
 def _check(jobs: Sequence[Job]) -> None:

@@ -65,6 +65,8 @@ class Choice:
             raise SettingError(f"faces is {self.faces!r}; it is all, largest, or numbers (0 is the largest face)")
         if not len(self.faces):
             raise SettingError("faces is empty; it is all, largest, or numbers (0 is the largest face)")
+        if not isinstance(self.faces, str) and min(self.faces) < 0:
+            raise SettingError(f"there is no face {min(self.faces)}; give numbers from 0, which is the largest face")
 
 
 class Protector:
@@ -121,9 +123,12 @@ class Protector:
         if self.choice.faces == "largest":
             faces = faces[:1]
         elif not isinstance(self.choice.faces, str):
-            missing = [number for number in self.choice.faces if not 0 <= number < len(faces)]
+            missing = [number for number in self.choice.faces if number >= len(faces)]
             if missing:
-                raise NoFaceError(f"there is no face {missing[0]}; the {len(faces)} found are 0 to {len(faces) - 1}")
+                there = (
+                    f"the {len(faces)} found are 0 to {len(faces) - 1}" if len(faces) > 1 else "there is only face 0"
+                )
+                raise NoFaceError(f"there is no face {missing[0]}; {there}")
             faces = [faces[number] for number in dict.fromkeys(self.choice.faces)]
         if not (wanted := self._like(photo, faces)):
             raise NoFaceError("none of its faces is like the person's; nothing written")

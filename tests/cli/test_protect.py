@@ -121,6 +121,8 @@ def test_walks_folders_keeps_the_tree_and_survives_bad_files(tmp_path, capfd):
     [
         (["{me}", "--epsilon", "-1"], "epsilon"),
         (["{me}", "--faces", "big"], "all, largest"),
+        (["{me}", "--faces", "-1"], "give numbers from 0"),
+        (["{me}", "-o", "{me}"], "is a file; give a folder"),
         (["{me}", "--format", "gif"], "gif"),
         (["{me}", "--surrogate", "nobody"], "nobody"),
         (["{me}", "--method", "magic"], "tip-im"),
@@ -143,6 +145,11 @@ def test_settings_that_make_no_sense_end_with_2_and_one_line(me, capfd, argument
     assert words in said
     assert said.count("\n") == 1
     assert contents(me.parent) == before
+
+
+def test_a_limit_that_no_photo_can_keep_is_refused_as_a_setting(me, capfd):
+    assert run(me, "--max-pixels", "0") == 2
+    assert "--max-pixels" in capfd.readouterr().err
 
 
 def test_a_bomb_is_refused_with_its_limit(me, capfd):
@@ -221,6 +228,13 @@ def test_targets_are_people_in_photos(me, tmp_path, capfd):
     assert me.with_name("me-cloaked.jpg").exists()
 
 
+def test_targets_of_which_there_are_none_are_not_passed_over(me, tmp_path, capfd):
+    (tmp_path / "people").mkdir()
+    assert run(me, "--method", "fawkes", "--targets", tmp_path / "people") == 2
+    assert f"there is no photo in {tmp_path / 'people'}; --targets" in capfd.readouterr().err
+    assert not me.with_name("me-cloaked.jpg").exists()
+
+
 def test_pictures_of_clear_faces_never_go_into_the_output(tmp_path):
     for name in ("me.jpg", "me.png", "me.jpg-proof.png"):
         Photo.from_array(portrait()).save(tmp_path / "photos" / name)
@@ -235,6 +249,65 @@ def test_what_was_not_measured_again_is_not_called_safe(me, capsys):
     assert run(me, "--epsilon", "0.5", "--json") == 0
     (photo,) = json.loads(capsys.readouterr().out)["photos"]
     assert (photo["status"], photo["recognized"]) == ("skipped", None)
+    assert photo["cloaked"] == str(me.with_name("me-cloaked.jpg"))
+    assert run(me, "--epsilon", "0.5") == 0
+    assert "not measured now; faceveil check measures what is there" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("settings", "advice"),
+    [
+        ([], "try --strength strong --force"),
+        (["--method", "bim"], "try --method veil --force"),
+    ],
+)
+def test_advice_to_cloak_otherwise_overwrites_what_is_there(tmp_path, capfd, settings, advice):
+    for name in "ab":
+        Photo.from_array(portrait()).save(tmp_path / "photos" / f"{name}.png")
+    assert run(tmp_path / "photos/a.png", "--epsilon", "0.5", *settings) == 1
+    assert capfd.readouterr().out.endswith(f"; {advice}\n")
+    assert run(tmp_path / "photos", "-o", tmp_path / "out", "--epsilon", "0.5", *settings) == 1
+    assert [line.rpartition("; ")[2] for line in capfd.readouterr().err.splitlines()] == [advice] * 2
+
+
+def test_a_summary_says_nothing_of_who_is_recognized_where_that_was_not_measured(tmp_path, capsys):
+    command = [tmp_path / "photos", "-o", tmp_path / "out", "--method", "bim", "--epsilon", "0.5"]
+    for name in "ab":
+        Photo.from_array(portrait()).save(tmp_path / "photos" / f"{name}.png")
+    assert run(*command) == 1
+    assert capsys.readouterr().out.endswith(", 0 failed, 2 still recognized\n")
+    assert run(*command) == 0
+    said = capsys.readouterr().out
+    assert "0 cloaked, 2 there already (not measured now), " in said
+    assert "still recognized" not in said
+    assert "faceveil check" in said and "--force" in said
+    Photo.from_array(portrait()).save(tmp_path / "photos/c.png")
+    assert run(*command) == 1
+    assert ", 1 of those cloaked now still recognized; " in capsys.readouterr().out
+
+
+def test_what_is_left_out_as_no_photo_is_told(tmp_path, capsys):
+    photos = tmp_path / "photos"
+    Photo.from_array(portrait()).save(photos / "me.png")
+    (photos / "face.gif").write_bytes(b"GIF89a")
+    (photos / ".hidden").touch()
+    assert run(photos, "-o", tmp_path / "out") == 0
+    (told,) = re.findall(r"left out, .*", capsys.readouterr().out)
+    assert "files not named as JPEG, PNG, " in told and f": 1 ({photos / 'face.gif'}); " in told
+    assert run(photos, "-o", tmp_path / "out", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["left_out"] == [str(photos / "face.gif")]
+
+
+def test_no_picture_of_an_earlier_cloak_stays_beside_a_new_one(me, capsys):
+    assert run(me, "--picture") == 0
+    picture = me.with_name("me-cloaked.jpg-proof.png")
+    earlier = picture.read_bytes()
+    assert run(me, "--epsilon", "0.5", "--force") == 1
+    assert picture.read_bytes() != earlier
+    assert "before and after" in capsys.readouterr().out
+    picture.unlink()
+    assert run(me, "--force") == 0
+    assert not picture.exists()
 
 
 def test_names_need_not_be_text_nor_free_of_brackets(tmp_path, capsys):

@@ -26,6 +26,7 @@ gap or rhp."""
 
 
 SMALL, LARGE = 125, 250  # pixels: about the largest face whose cloak is not enlarged, and where one shows
+AGAIN = "faceveil check measures what is there, --force makes it anew"
 
 
 class Strength(StrEnum):
@@ -118,15 +119,16 @@ def protect(
             min=0, max=2**63 - 1, help="The same seed, photos, earlier cloaks and machine give the same cloaks."
         ),
     ] = 0,
-    max_pixels: Annotated[int, typer.Option(help="Refuse larger photos.")] = 100_000_000,
+    max_pixels: Annotated[int, typer.Option(min=1, help="Refuse larger photos.")] = 100_000_000,
     force: Annotated[bool, typer.Option("--force", help="Overwrite files that are there already.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report for machines.")] = False,
 ) -> None:
     """Cloak the faces in photos, and measure what it is worth on the files that were written.
 
     A photo is written beside itself as NAME-cloaked, or under OUTPUT; originals are never touched. A run that was
-    stopped goes on where it was. Photos without a face to cloak are not copied. veil leads a person's cloaks apart, so
-    that they do not match each other: those of one run, and the last few that lie beside them from earlier ones.
+    stopped goes on where it was: what is there already is neither made nor measured again without --force. Photos
+    without a face to cloak are not copied. veil leads a person's cloaks apart, so that they do not match each other:
+    those of one run, and the last few that lie beside them from earlier ones.
 
     Exit code 1: some photo failed, nothing could be cloaked, or someone is still recognized.
 
@@ -136,12 +138,13 @@ def protect(
 
         faceveil protect holiday/ -o cloaked/ --strength light --only-like me.jpg
     """
-    from faceveil.jobs import photos_in, plan
+    from faceveil.jobs import described, left_out, plan
     from faceveil.photo import Photo
     from faceveil.photo.files import one_line
     from faceveil.protection import Choice, Protector, Writing, protect_files
 
     jobs = plan(photos, output, format)
+    others = left_out(photos, output)
     settings = _settings(setting or [])
     settings |= {name: value for name, value in {"select": select, "gamma": gamma}.items() if value is not None}
     if strength:
@@ -154,7 +157,7 @@ def protect(
         epsilon,
         surrogate,
         judge,
-        [Photo.open(photo, max_pixels) for photo in photos_in(targets)] if targets else (),
+        [Photo.open(photo, max_pixels) for photo in _people(targets)] if targets else (),
         settings,
         Choice(_faces(faces), Photo.open(only_like, max_pixels) if only_like else None),
         device,
@@ -165,10 +168,11 @@ def protect(
     counts = dict.fromkeys(("cloaked", "skipped", "faceless", "failed", "recognized"), 0)
     try:
         for outcome in _followed(protect_files(protector, jobs, writing), len(jobs)):
-            pictured = _picture(outcome, force) if picture and outcome.faces else None
+            wanted = bool(outcome.faces) and (picture or (force and os.path.lexists(outcome.job.picture)))
+            pictured = _picture(outcome, force) if wanted else None
             counts[outcome.status] += 1
             counts["recognized"] += outcome.recognized
-            counts["failed"] += picture and bool(outcome.faces) and not pictured
+            counts["failed"] += wanted and not pictured
             if outcome.error:
                 fail(outcome.error)
             if as_json:
@@ -186,13 +190,15 @@ def protect(
             {
                 "photos": reports,
                 "counts": counts,
+                "left_out": others,
                 "surrogates": [each.name for each in protector.surrogates],
                 "seed": seed,
             }
         )
     elif len(jobs) != 1:
-        words = "{cloaked} cloaked, {skipped} there already, {faceless} without a face to cloak (not copied)"
-        print((words + ", {failed} failed, {recognized} still recognized").format_map(counts))
+        print(_summary(counts))
+    if others and not as_json:
+        print(f"left out, {described(others)}; save them in one of these formats")
     if counts["failed"] or counts["recognized"] or not counts["cloaked"] + counts["skipped"]:
         raise typer.Exit(FAILED)
 
@@ -243,6 +249,16 @@ def _faces(words: str) -> str | list[int]:
         raise SettingError(f"--faces is {words!r}; it is all, largest, or numbers such as 0,2") from None
 
 
+def _people(targets: Path) -> list[Path]:
+    """The photos of those for whom a face is to be taken."""
+    from faceveil.jobs import photos_in
+
+    photos = photos_in(targets)
+    if not photos:
+        raise SettingError(f"there is no photo in {targets}; --targets is a photo of a person, or a folder of such")
+    return photos
+
+
 def _followed(outcomes: "Iterator[Outcome]", total: int) -> "Iterator[Outcome]":
     """The outcomes, with a progress bar of photos and faces on a terminal; what earlier runs cloaked is read first."""
     console = Console(stderr=True)
@@ -254,6 +270,17 @@ def _followed(outcomes: "Iterator[Outcome]", total: int) -> "Iterator[Outcome]":
             faces += len(outcome.faces)
             progress.update(task, advance=1, description=f"{faces} face{'s' * (faces != 1)}")
             yield outcome
+
+
+def _summary(counts: dict[str, int]) -> str:
+    """A line about many photos; it says nothing of who is recognized in those that were not measured."""
+    words = "{cloaked} cloaked, {skipped} there already{unmeasured}, {faceless} without a face to cloak (not copied)"
+    words += ", {failed} failed"
+    if not counts["skipped"]:
+        return (words + ", {recognized} still recognized").format(**counts, unmeasured="")
+    if counts["cloaked"]:
+        words += ", {recognized} of those cloaked now still recognized"
+    return f"{words}; {AGAIN}".format(**counts, unmeasured=" (not measured now)")
 
 
 def _picture(outcome: "Outcome", force: bool) -> Path | None:
@@ -274,7 +301,7 @@ def _show(outcome: "Outcome", pictured: Path | None, advice: str) -> None:
     console = Console()
     destination = outcome.job.destination
     if outcome.status == "skipped":
-        print(f"{destination} is there already, and was not measured now; --force makes it anew")
+        print(f"{destination} is there already, and was not measured now; {AGAIN}")
     if not outcome.faces:
         return
     show_proofs(console, destination, outcome.faces)
@@ -308,14 +335,16 @@ def _by(outcome: "Outcome") -> str:
 def _advice(outcome: "Outcome", method: str, surrogates: list[str] | None) -> str:
     strangers = [verdict.recognizer for verdict in outcome.failing if not verdict.attacked]
     if method != "veil":
-        return "try --method veil"
-    return f"cloak against it, too: --surrogate {strangers[0]}" if strangers and surrogates else "try --strength strong"
+        return "try --method veil --force"
+    if strangers and surrogates:
+        return f"cloak against it, too: --surrogate {strangers[0]} --force"
+    return "try --strength strong --force"
 
 
 def _report(outcome: "Outcome", pictured: Path | None) -> dict[str, object]:
     return {
         "photo": outcome.job.source,
-        "cloaked": outcome.job.destination if outcome.written else None,
+        "cloaked": outcome.job.destination if outcome.written or outcome.status == "skipped" else None,
         "picture": pictured,
         "status": outcome.status,
         "error": outcome.error or None,
