@@ -63,6 +63,32 @@ def test_who_sorts_needs_enough_photos_of_a_person(plain):
     assert (enough.same, enough.clear, enough.together) == ((3, 0), 3, 0)
 
 
+def test_who_knows_nobody_has_not_judged(plain):
+    """Who compares can do so with one photo; where several are not alike, it would not know the person either."""
+    cases = [
+        (COMPARING, [RED], True),
+        (COMPARING, [RED, BLUE], False),
+        (COMPARING, [RED, RED], True),
+        (SORTING, [RED], False),
+        (SORTING, [RED, RED, RED], True),
+    ]
+    for app, clear, judged in cases:
+        opinion, found = ask(app, plain(GREEN), plain(*clear))
+        assert opinion.judged is judged
+        assert (found.misled, found.undecided) == ((("app",), ()) if judged else ((), ("app",)))
+
+
+def test_who_recognizes_has_judged(plain):
+    opinion, found = ask(SORTING, plain(RED, RED), plain(RED))
+    assert (opinion.judged, found.recognizing, found.misled) == (True, ("app",), ())
+
+
+def test_a_program_that_judges_with_one_recognizer_only_is_not_misled(plain):
+    asked = [("app", COMPARING, recognizer()), ("app", SORTING, recognizer())]
+    found = opinions(Everywhere(), asked, plain(GREEN), plain(RED))
+    assert (found.recognizing, found.misled, found.undecided) == ((), (), ("app",))
+
+
 def test_cloaked_photos_that_become_a_person_of_their_own_are_told(plain):
     opinion, _ = ask(SORTING, plain(GREEN, GREEN, GREEN), plain(RED))
     assert (opinion.recognized, opinion.together) == (0, 3)

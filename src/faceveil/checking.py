@@ -15,6 +15,8 @@ from faceveil.proof import TREATMENTS, Sighting, embed, find_again, landmarks_of
 from faceveil.recognizers import Recognizer
 from faceveil.types import Embeddings
 
+REASONS = 3  # in one message
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -72,7 +74,7 @@ def check(
 
     own = embedded(against)
     if not own:
-        raise NoFaceError("no clear photo of the person shows a face; give others with --against")
+        raise NoFaceError(f"no clear photo of the person shows a face{because(left_out)}; give others with --against")
     others = {person: embedded(paths) for person, paths in (gallery or {}).items()}
     people = [photos for photos in others.values() if photos]
     findings = []
@@ -84,6 +86,12 @@ def check(
             rank = 1 + sum(bool(near[j] < away[j].min()) for near in strangers) if people else None
             findings.append(Finding(judge.name, treatment, judge.threshold, tuple(away[j].tolist()), rank))
     return Check(tuple(own), tuple(findings), len(people), tuple(left_out))
+
+
+def because(left_out: Sequence[str]) -> str:
+    """The first reasons why photos could not be used, in brackets; nothing where there are none."""
+    said = [*left_out[:REASONS], *["..."] * (len(left_out) > REASONS)]
+    return f" ({', '.join(said)})" if said else ""
 
 
 def _face(detector: Detector, path: Path, cloaked: Photo, left_out: list[str]) -> Sighting | None:

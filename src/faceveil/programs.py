@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool
 from numpy import ndarray
 
+from faceveil.checking import because
 from faceveil.errors import FaceveilError, NoFaceError
 from faceveil.faces.detect import Detector
 from faceveil.photo import Photo
@@ -34,7 +35,9 @@ class Opinion:
     `recognizer` gave the embeddings; where it is not `own`, the program's, its threshold takes the place of that one's.
     A program that `sorts` puts photos of one person together, others compare photos two by two. `same` counts for each
     cloaked photo the clear ones that are taken for the same person; None where no face is found. `clear` counts the
-    clear photos that are taken for the same person as another one, `together` the cloaked ones likewise.
+    clear photos that are taken for the same person as another one, `together` the cloaked ones likewise. It has
+    `judged` where it knows the person: by clear photos that it takes for one person, by a cloaked one that it takes for
+    the same person, or by the one clear photo that is all it has to compare with.
     """
 
     program: str
@@ -44,6 +47,7 @@ class Opinion:
     same: tuple[int | None, ...]
     clear: int
     together: int
+    judged: bool
 
     @property
     def recognized(self) -> int:
@@ -60,6 +64,22 @@ class Opinions:
     others: int
     opinions: tuple[Opinion, ...]
     left_out: tuple[str, ...]
+
+    @property
+    def recognizing(self) -> tuple[str, ...]:
+        """The programs that recognize a cloaked photo."""
+        return tuple(dict.fromkeys(opinion.program for opinion in self.opinions if opinion.recognized))
+
+    @property
+    def undecided(self) -> tuple[str, ...]:
+        """The programs that, with some recognizer, have not judged."""
+        return tuple(dict.fromkeys(opinion.program for opinion in self.opinions if not opinion.judged))
+
+    @property
+    def misled(self) -> tuple[str, ...]:
+        """The programs that know the person, and recognize no cloaked photo."""
+        others = {*self.recognizing, *self.undecided}
+        return tuple(dict.fromkeys(opinion.program for opinion in self.opinions if opinion.program not in others))
 
 
 def opinions(
@@ -83,7 +103,7 @@ def opinions(
     )
     for kind, photos in (("cloaked photo", shared), ("clear photo of the person", clear)):
         if not any(each is not None for seen in photos.values() for each in seen.values()):
-            raise NoFaceError(f"no {kind} shows a face that is found; give others")
+            raise NoFaceError(f"no {kind} shows a face that is found{because(left_out)}; give others")
     told = []
     for name, app, judge in programs:
         sights = ([seen[app.preview, judge] for seen in some.values()] for some in (shared, clear, others))
@@ -130,7 +150,8 @@ def _opinion(
     found, known, strangers = ([each for each in some if each is not None] for some in (shared, clear, others))
     before = _same(rules, [*known, *strangers])[: len(known), : len(known)]
     after = _same(rules, [*known, *strangers, *found])
-    matched = iter(after[len(after) - len(found) :, : len(known)].sum(1).tolist())
+    matches = after[len(after) - len(found) :, : len(known)]
+    matched = iter(matches.sum(1).tolist())
     return Opinion(
         program=name,
         recognizer=judge.name,
@@ -139,6 +160,7 @@ def _opinion(
         same=tuple(None if each is None else next(matched) for each in shared),
         clear=int(before.any(1).sum()),
         together=int(after[len(after) - len(found) :, len(after) - len(found) :].any(1).sum()),
+        judged=bool(before.any() or matches.any() or (app.clusterer is None and len(known) == 1)),
     )
 
 

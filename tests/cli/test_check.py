@@ -1,11 +1,15 @@
 import json
+from pathlib import Path
 from shutil import copy
 
 import numpy as np
 import pytest
 
-from faceveil import Photo
+from faceveil import Photo, checking, programs, weights
 from faceveil.cli import main
+from faceveil.cli.check import _show, _show_opinions
+from faceveil.protocols.apps import APPS
+from faceveil.recognizers import store
 from people import landscape, portrait
 
 
@@ -68,6 +72,105 @@ def test_photos_without_a_face_are_an_error_of_one_line(album, capfd):
     assert run(album / "1.jpg", "--against", album / "mine/sea.png") == 1
     assert run(album / "mine/sea.png", "--against", album / "mine/2.png") == 1
     assert "--against" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("words", [(), ("--as", "face_recognition")])
+def test_the_error_says_why_no_clear_photo_can_be_used(album, capfd, words):
+    assert run(album / "1.jpg", "--against", album / "1.jpg", "--against", album / "mine/sea.png", *words) == 1
+    said = capfd.readouterr().err
+    assert "photo itself, " in said
+    assert "mine/sea.png: no face found)" in said
+    assert said.count("\n") == 1
+
+
+def test_of_many_reasons_the_first_are_given(album, tmp_path, capfd):
+    for name in "abcd":
+        copy(album / "1.jpg", tmp_path / f"{name}.jpg")
+    assert run(album / "1.jpg", "--against", tmp_path) == 1
+    said = capfd.readouterr().err
+    assert "c.jpg: is the cloaked photo itself, ...)" in said
+    assert "d.jpg" not in said
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_path_that_does_not_exist_is_named(album, capfd, place):
+    """Of the cloaked photo, the clear ones and the gallery."""
+    paths = [album / "1.jpg", album / "mine/2.png", album / "people"]
+    paths[place] = "nope\n" + "e" * 300
+    assert run(paths[0], "--against", paths[1], "--gallery", paths[2]) == 2
+    said = capfd.readouterr().err
+    assert said.startswith("faceveil: nope?eee")
+    assert said.endswith("e: does not exist; check its path\n")
+    assert said.count("\n") == 1
+
+
+def test_a_folder_without_clear_photos_is_named(album, tmp_path, capfd):
+    copy(album / "1.jpg", tmp_path / "1-cloaked.jpg")
+    assert run(album / "1.jpg", "--against", tmp_path) == 2
+    assert f"no clear photo is in {tmp_path}, where -cloaked ones do not count" in capfd.readouterr().err
+
+
+def test_a_folder_is_checked_by_programs_only(album, capfd):
+    assert run(album / "people", "--against", album / "mine/2.png") == 2
+    assert "or say what to decide as: --as PROGRAM" in capfd.readouterr().err
+
+
+def test_recognizers_that_are_here_but_were_not_asked_are_told(album, capfd, monkeypatch):
+    here = {"dlib": "package", "facenet": "mirror", "arcface-r50": "cache", "openface": "damaged"}
+    monkeypatch.setattr(store, "installed", lambda card: here.get(card.name, ""))
+    words = (album / "1.jpg", "--against", album / "mine/2.png")
+    run(*words)
+    told = "asked: dlib; here are also facenet: --judge NAME, which may be repeated\n"  # arcface-r50 has no threshold
+    assert capfd.readouterr().out.endswith(told)
+    run(*words, "--json")
+    assert "asked: " not in capfd.readouterr().out
+
+
+def test_a_damaged_card_of_another_recognizer_is_passed_over(album, capfd):
+    bad = weights.folder() / "bad/card.toml"
+    bad.parent.mkdir(parents=True)
+    bad.touch()
+    try:
+        assert run(album / "1.jpg", "--against", album / "mine/2.png") == 0
+    finally:
+        bad.unlink()
+    said = capfd.readouterr()
+    assert "asked: " not in said.out
+    assert said.err == ""
+
+
+def test_no_verdict_where_no_program_can_judge(album, capfd):
+    words = ("--against", album / "mine/2.png", "--as", "immich")
+    assert run(album / "mine/1.jpg", *words) == 1
+    said = capfd.readouterr().out
+    assert said.endswith(
+        "verdict: NOTHING could be judged by these programs, as they know nobody from these clear photos (give more): "
+        "immich\n"
+    )
+    assert run(album / "mine/1.jpg", *words, "--json") == 1
+    assert json.loads(capfd.readouterr().out)["opinions"][0]["judged"] is False
+
+
+def test_the_verdict_speaks_of_the_programs_that_can_judge(album, capfd):
+    words = ("--against", album / "mine/2.png", "--as", "face_recognition", "--as", "immich")
+    assert run(album / "1.jpg", *words) == 0
+    said = capfd.readouterr().out.splitlines()
+    assert said[-2] == "verdict: not recognized by face_recognition"
+    assert said[-1].startswith("not to be judged, ")
+    assert said[-1].endswith(": immich")
+
+
+def test_tables_of_long_names_fit_eighty_columns(monkeypatch, capfd):
+    monkeypatch.setenv("COLUMNS", "80")
+    name, paths = "mobilefacenet-xiaoccer", tuple(map(Path, "abcdefghijkl"))
+    finding = checking.Finding(name, "as saved", 1.1, (1.2, 0.9) * 20, 10)
+    _show(Path("me.jpg"), checking.Check(paths, (finding,), 25, ()))
+    opinions = tuple(programs.Opinion(app, name, False, True, (1,), 2, 0, True) for app in APPS)
+    _show_opinions(programs.Opinions(paths, paths, 3, opinions, ()))
+    said = capfd.readouterr().out
+    assert "\u2026" not in said
+    assert f" {name}  as saved  0.90     1.05    1.10   20 of 40  10 of 26" in said
+    assert all(app in said for app in APPS)
 
 
 def test_programs_decide_by_their_own_rules(album, capfd):

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from faceveil import datasets
 from faceveil.cli.data import app
-from faceveil.datasets import Split
+from faceveil.datasets import Split, catalog
 from faceveil.errors import SettingError
 
 
@@ -34,6 +34,23 @@ def test_prepares_under_a_name_that_is_listed_and_opened(pack):
 
 def test_lists_what_is_left_out(pack):
     assert "left out: 000003: the photo" in run("prepare", "tiny", pack)
+
+
+def test_a_folder_without_photos_is_no_data_set(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SettingError, match="holds no photo; give a folder of photos"):
+        run("prepare", "tiny", tmp_path / "empty")
+    assert "prepare one with" in run("list")
+
+
+def test_the_list_is_folded_to_eighty_columns_not_cut(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    path = f"/{'folder/' * 20}end"
+    catalog.Entry("tiny", path, "pack", 13233, 5749, {"pack": 6000}, {"arcface": 13233}, {}).save()
+    said = run("list")
+    assert "\u2026" not in said
+    rows = said.splitlines()[2:]
+    assert "".join(row.split()[-1] for row in rows) == path
 
 
 def test_a_name_is_not_given_away_without_force(pack, tmp_path):

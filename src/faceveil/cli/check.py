@@ -1,5 +1,7 @@
 """`faceveil check`: what a tracker who has other photos of the person would measure."""
 
+import os
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from faceveil.cli.report import FAILED, fail, show_json
+from faceveil.errors import SettingError, WeightsError
 
 if TYPE_CHECKING:
     import torch
@@ -62,7 +65,9 @@ def check(
     its threshold and its way of sorting photos into people; the gallery is then in the same album. Of a folder the
     photos whose names end in -cloaked are measured, and a line names those left out; where there is none, all are.
 
-    Exit code 1: the cloaked face is taken for the same person in at least one of the photos.
+    Exit code 1: the cloaked face is taken for the same person in at least one of the photos, or nothing could be
+    judged (no face is found, say, or no program knows the person from the clear photos). Exit code 2: the command was
+    not understood, or a path that it names does not exist.
 
     Examples:
 
@@ -76,8 +81,14 @@ def check(
     from faceveil.jobs import cloaked_in, photos_in
     from faceveil.photo import Photo
 
+    _all_there([cloaked, *against, *([gallery] if gallery else [])])
+    if cloaked.is_dir() and not programs:
+        raise SettingError(f"{cloaked} is a folder; give the path of a photo, or say what to decide as: --as PROGRAM")
     on = choose(device)
     own = [photo for path in against for photo in photos_in(path)]
+    if not own:
+        found_none = f"no clear photo is in {', '.join(map(str, against))}, where -cloaked ones do not count"
+        raise SettingError(f"{found_none}; give others with --against")
     if programs:
         shared, rest = cloaked_in(cloaked)
         if rest:
@@ -95,8 +106,18 @@ def check(
         show_json(_report(cloaked, found))
     else:
         _show(cloaked, found)
+        _tell_unasked([each.name for each in judges])
     if any(finding.matched for finding in found.findings):
         raise typer.Exit(FAILED)
+
+
+def _all_there(paths: list[Path]) -> None:
+    """Raises `SettingError` for the first path that does not exist."""
+    from faceveil.photo.files import one_line
+
+    for path in paths:
+        if not os.path.lexists(path):
+            raise SettingError(f"{one_line(path)}: does not exist; check its path")
 
 
 def _left_out(folder: Path, photos: list[Path]) -> str:
@@ -140,16 +161,17 @@ def _check_as(
         show_json(_opinions_json(found))
     else:
         _show_opinions(found)
-    if any(opinion.recognized for opinion in found.opinions):
+    if found.recognizing or not found.misled:
         raise typer.Exit(FAILED)
 
 
 def _show_opinions(found: "Opinions") -> None:
-    table = Table("program", "recognizer", "put with you", "with another", "clear ones", box=box.SIMPLE)
-    table.columns[0].no_wrap = True
+    table = Table(box=box.SIMPLE, collapse_padding=True, pad_edge=False)
+    for head in ("program", "recognizer", "put with\nyou", "with\nanother", "clear\nones"):
+        table.add_column(head, no_wrap=head != "recognizer", overflow="fold")
     cloaked, clear = len(found.cloaked), len(found.clear)
     for opinion in found.opinions:
-        color = "red" if opinion.recognized else "green" if opinion.clear else "yellow"
+        color = "red" if opinion.recognized else "green" if opinion.judged else "yellow"
         who = opinion.recognizer if opinion.own else f"{opinion.recognizer} *"
         table.add_row(
             opinion.program,
@@ -169,11 +191,18 @@ def _show_opinions(found: "Opinions") -> None:
         said.insert(0, "* stands in for the program's own recognizer, at its own threshold")
     for line in said:
         console.print(line, highlight=False)
-    knowing = dict.fromkeys(opinion.program for opinion in found.opinions if opinion.recognized)
-    blind = dict.fromkeys(opinion.program for opinion in found.opinions if not (opinion.clear or opinion.recognized))
-    print(f"verdict: RECOGNIZED by {', '.join(knowing)}" if knowing else "verdict: not recognized by these programs")
-    if blind:
-        print(f"not to be judged, as they know nobody from these clear photos (give more): {', '.join(blind)}")
+    print(f"verdict: {_verdict(found)}")
+
+
+def _verdict(found: "Opinions") -> str:
+    """What the programs say that know the person, and which do not."""
+    unknown = f"they know nobody from these clear photos (give more): {', '.join(found.undecided)}"
+    if not (found.recognizing or found.misled):
+        return f"NOTHING could be judged by these programs, as {unknown}"
+    said = f"not recognized by {', '.join(found.misled)}"
+    if found.recognizing:
+        said = f"RECOGNIZED by {', '.join(found.recognizing)}"
+    return f"{said}\nnot to be judged, as {unknown}" if found.undecided else said
 
 
 def _opinions_json(found: "Opinions") -> dict[str, object]:
@@ -182,13 +211,15 @@ def _opinions_json(found: "Opinions") -> dict[str, object]:
 
 
 def _show(cloaked: Path, found: "Check") -> None:
-    columns = ["recognizer", "file", "nearest", "median", "same below", "matched in"]
-    table = Table(*columns, *(["rank"] if found.people else []), title=escape(str(cloaked)), box=box.SIMPLE)
+    table = Table(title=escape(str(cloaked)), box=box.SIMPLE, collapse_padding=True, pad_edge=False)
+    heads = ["recognizer", "file", "nearest", "median", "same\nbelow", "photos\nmatched"]
+    for head in [*heads, *(["rank among\npeople"] if found.people else [])]:
+        table.add_column(head, no_wrap=head != "recognizer", overflow="fold")
     for finding in found.findings:
         numbers = min(finding.distances), median(finding.distances), finding.threshold
         color = "red" if finding.matched else "green"
-        matched = f"[{color}]{finding.matched} of {len(finding.distances)} photos[/]"
-        rank = [f"{finding.rank} of {found.people + 1} people"] if found.people else []
+        matched = f"[{color}]{finding.matched} of {len(finding.distances)}[/]"
+        rank = [f"{finding.rank} of {found.people + 1}"] if found.people else []
         table.add_row(finding.recognizer, finding.treatment, *(f"{d:.2f}" for d in numbers), matched, *rank)
     Console().print(table)
     most = max(finding.matched for finding in found.findings)
@@ -196,6 +227,20 @@ def _show(cloaked: Path, found: "Check") -> None:
         print(f"verdict: RECOGNIZED in up to {most} of {len(found.photos)} clear photos")
     else:
         print(f"verdict: not recognized in any of {len(found.photos)} clear photos, by these recognizers")
+
+
+def _tell_unasked(asked: list[str]) -> None:
+    """Say which recognizers are here, and could have measured as well."""
+    from faceveil.recognizers import card, store
+
+    here = []
+    for name in card.names():
+        with suppress(WeightsError):  # another's damaged card
+            found = card.read(name)
+            if found.thresholds and store.installed(found) not in ("", "damaged"):
+                here.append(name)
+    if rest := [name for name in here if name not in asked]:
+        print(f"asked: {', '.join(asked)}; here are also {', '.join(rest)}: --judge NAME, which may be repeated")
 
 
 def _report(cloaked: Path, found: "Check") -> dict[str, object]:

@@ -21,6 +21,7 @@ app = typer.Typer(no_args_is_help=True, help="Data sets: photos of people, their
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite.")]
+FOLDED = ("pairs", "faces", "path")  # columns that may take more than a line
 SHOWN = 10  # photos left out that are named one by one
 
 
@@ -38,7 +39,9 @@ def list_(as_json: Json = False) -> None:
     if not found and not damaged:
         typer.echo("no data set so far; prepare one with: faceveil data prepare NAME PATH")
         return
-    table = Table("name", "layout", "photos", "people", "pairs", "faces", "left out", "path", box=None)
+    table = Table(box=None, collapse_padding=True, pad_edge=False)
+    for head in ("name", "layout", "photos", "people", "pairs", "faces", "left\nout", "path"):
+        table.add_column(head, no_wrap=head not in FOLDED, overflow="fold")
     for entry in found:
         counts = str(entry.photos), str(entry.identities), _counts(entry.pairs, "\n"), _counts(entry.faces, "\n")
         table.add_row(entry.name, entry.layout, *counts, str(len(entry.missing)), escape(entry.path))
@@ -69,6 +72,8 @@ def prepare(
     older = catalog.find(name)
     if older and older.path != str(dataset.path.resolve()) and not force:
         raise SettingError(f"{name} is the data set in {older.path}; choose another name, or use --force")
+    if next(iter(dataset), None) is None:
+        raise SettingError(f"{path} holds no photo; give a folder of photos, or a .bin pack")
     inputs = [card.read(recognizer).input for recognizer in recognizers or ["dlib"]]
     faces = {}
     for template, size in dict.fromkeys((given.template, (given.height, given.width)) for given in inputs):
