@@ -12,7 +12,7 @@ from faceveil.jobs import plan
 from faceveil.photo import jpeg
 from faceveil.proof import landmarks_of
 from faceveil.protection import at_hand, protect_files
-from faceveil.recognizers import load, store
+from faceveil.recognizers import card, load, store
 from oracles import dlib_embedding, dlib_embeddings
 from people import group, landscape, portrait
 
@@ -281,6 +281,11 @@ def test_a_recognizer_without_a_threshold_neither_judges_unasked_nor_lets_anythi
     here = at_hand()
     assert "dlib" in here
     assert "arcface-r50" not in here  # known, but not calibrated
+    assert "facenet" in here
+    read = card.read
+    alike = replace(read("facenet"), thresholds={"far_1e-3": 0.0004})  # it learned to see all people alike
+    monkeypatch.setattr(card, "read", lambda name: alike if name == "facenet" else read(name))
+    assert set(here) - set(at_hand()) == {"facenet"}
     bare = load("dlib")
     monkeypatch.setattr(bare, "card", replace(bare.card, thresholds={}))
     monkeypatch.setattr("faceveil.recognizers.load", lambda name, device: bare)

@@ -203,9 +203,9 @@ def at_hand() -> tuple[str, ...]:
 
 
 def _here() -> list[Card]:
-    """Those whose weights are here, and a threshold, without which nobody can judge."""
+    """Those whose weights are here, and who can judge."""
     found = map(cards.read, recognizers.names())
-    return [card for card in found if card.thresholds and store.installed(card)]
+    return [card for card in found if card.judges and store.installed(card)]
 
 
 def cloak(

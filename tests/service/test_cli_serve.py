@@ -63,6 +63,18 @@ def test_serves_until_it_is_told_to_stop(module):
     assert "Finished server process" in lines[-1]["event"]
 
 
+def test_says_where_it_serves(module):
+    """The port is known from nowhere else where a free one was taken."""
+    command = [sys.executable, "-m", "faceveil", "serve", str(module), "--port", "0", "--threads", "1"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        lines = map(json.loads, process.stderr)
+        url = next(line["url"] for line in lines if line["event"] == "serving")
+        told = ready(url, process)
+        process.send_signal(signal.SIGTERM)
+        assert len(list(lines)) > 0
+    assert told["model"] == "small"
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -237,7 +237,7 @@ def _tell_unasked(asked: list[str]) -> None:
     for name in card.names():
         with suppress(WeightsError):  # another's damaged card
             found = card.read(name)
-            if found.thresholds and store.installed(found) not in ("", "damaged"):
+            if found.judges and store.installed(found) not in ("", "damaged"):
                 here.append(name)
     if rest := [name for name in here if name not in asked]:
         print(f"asked: {', '.join(asked)}; here are also {', '.join(rest)}: --judge NAME, which may be repeated")

@@ -108,6 +108,8 @@ def learn(
     )
     if not first:
         return
+    if done.recognizer.card.thresholds and not done.recognizer.card.judges:
+        raise SettingError(f"{name} sees all people alike, and is not kept; give more photos or --epochs, or less --lr")
     about = {"data": data, "people": done.people, "course": vars(course), "epochs": done.history}
     kept = store.keep(done.recognizer.card, done.recognizer.network, about)
     shutil.rmtree(folder)

@@ -17,6 +17,7 @@ from faceveil.photo.files import publish
 from faceveil.weights import File
 
 _CARDS = Path(__file__).with_name("cards")
+ALIKE = 0.01  # a threshold of a network whose embeddings all but coincide; those of others are 0.5 and more
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,11 @@ class Card:
             if kind in self.thresholds:
                 return self.thresholds[kind]
         raise WeightsError(f"{self.name} has no threshold yet; measure it: faceveil calibrate LFW {self.name} --write")
+
+    @property
+    def judges(self) -> bool:
+        """Whether it has a threshold, and one that tells people apart: a network that sees all alike has nearly 0."""
+        return bool(self.thresholds) and self.threshold > ALIKE
 
 
 def published() -> set[str]:

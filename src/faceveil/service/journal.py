@@ -1,4 +1,4 @@
-"""The log: a line of JSON for each event, to standard error. Neither contents nor addresses are written."""
+"""The log: a line of JSON for each event, to standard error. Neither contents nor clients' addresses are written."""
 
 import json
 import logging

@@ -319,7 +319,10 @@ def run(
         door = socket.create_server((host, port), family=family)
     except OSError as error:  # of the address, or of the certificate
         raise ServiceError(f"cannot serve at {host}:{port} ({error.strerror or error}); give another") from error
+    place = f"[{host}]" if family is socket.AF_INET6 else host
+    url = f"http{'s' if certfile else ''}://{place}:{door.getsockname()[1]}"
     with closing(door), suppress(KeyboardInterrupt):
+        journal.note(logging.INFO, "serving", url=url)
         server.run([door])
 
 
