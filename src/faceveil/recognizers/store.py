@@ -76,13 +76,13 @@ def size(card: Card) -> int:
 def pull(card: Card, progress: Progress = lambda which, done, total: None) -> None:
     """Puts the weights into the cache: from the mirror where it has them, else downloaded; then converts them.
 
-    Where another process is at it, waits for it. Raises `WeightsError` where no source has an address, or a download
-    fails.
+    What is damaged in the cache is replaced. Where another process is at it, waits for it. Raises `WeightsError` where
+    no source has an address, or a download fails.
     """
     if installed(card) == "package":
         return
     with weights.alone(_folder(card)):
-        if installed(card) == "cache":
+        if (kept := record(card)) and _intact(card, kept):
             return
         paths = _found(card) or _download(card, progress)
         _keep(card, paths)
@@ -211,9 +211,14 @@ def _converted(card: Card) -> dict[str, Tensor] | None:
     if kept is None:
         return None
     path = _folder(card) / kept.file
-    if not path.is_file() or weights.digest(path) != kept.sha256:
-        raise WeightsError(f"{path} is missing or damaged; delete its folder, then run: {_next_step(card)}")
+    if not _intact(card, kept):
+        raise WeightsError(f"{path} is missing or damaged; run: {_next_step(card)}")
     return load_file(path)
+
+
+def _intact(card: Card, kept: Record) -> bool:
+    path = _folder(card) / kept.file
+    return path.is_file() and weights.digest(path) == kept.sha256
 
 
 def _published(card: Card) -> dict[str, Tensor] | None:

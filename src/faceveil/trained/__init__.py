@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, TypeVar
 
 import torch
@@ -40,8 +41,8 @@ class Trained:
             module = kind(**self.options)
             module.load_state_dict(dict(self.tensors))
         except (RuntimeError, TypeError) as error:
-            told = " ".join(str(error).split())
-            raise WeightsError(f"what was trained is another module ({told}); train it again") from error
+            told = shorten(str(error), 100, placeholder=" ...")
+            raise WeightsError(f"what was trained is no {kind.__name__} ({told}); give another module") from error
         return module.eval().requires_grad_(False)
 
 
