@@ -77,6 +77,14 @@ def test_nobody_held_out_is_learned_from_and_thresholds_come_from_them(tmp_path)
     assert done.recognizer.threshold == done.recognizer.card.thresholds["far_1e-3"]
 
 
+def test_who_hardly_tells_people_apart_gets_no_threshold():
+    faces, net = crowd(), recognizer()
+    known = np.flatnonzero(faces.labels >= 0)
+    mixed = replace(faces, labels=np.where(faces.labels >= 0, np.arange(len(faces.labels)) % 2, -1))
+    assert hardening._calibrated(net, faces, known).thresholds.keys() == {"far_1e-2", "far_1e-3", "far_1e-4"}
+    assert hardening._calibrated(net, mixed, known) == net.card
+
+
 def test_clear_photos_alone_may_teach(tmp_path):
     done = run(tmp_path, obfuscators=())
     assert list(done.history[0]) == ["clear"]

@@ -26,13 +26,14 @@ from faceveil.methods import Method, build
 from faceveil.objectives.cross_entropy import Classes
 from faceveil.objectives.heads import HEADS, TrainingHead
 from faceveil.protocols.calibration import limits
-from faceveil.protocols.verification import strangers
+from faceveil.protocols.verification import all_pairs, roc, strangers
 from faceveil.recognizers import Card, Recognizer
 from faceveil.recognizers.folding import normalize, restore
 from faceveil.training import Engine, Examples, Learner, Track, Workshop, digest, from_0, positive, train, untracked
 from faceveil.types import Embeddings, Images
 
 PIECE = 16  # photos that are obfuscated, or embedded, together
+APART = 0.75  # the area under the ROC curve (chance: 0.5) with less than which people are hardly told apart
 
 Rows = Int64[ndarray, " _"]
 Levels = UInt8[ndarray, "_ _ _ 3"]  # images of 8 bits
@@ -273,12 +274,15 @@ def _obfuscate(
 
 
 def _calibrated(recognizer: Recognizer, faces: Faces, judged: Rows) -> Card:
-    """The card, with thresholds measured on these photos, where there are any."""
+    """The card, with thresholds measured on these photos, where there are any, and people are told apart by them."""
     if not len(judged):
         return recognizer.card
-    features = _features(recognizer, faces, judged)
+    features, labels = _features(recognizer, faces, judged), faces.labels[judged]
     embeddings = F.normalize(features) if recognizer.card.embedding.normalized else features
-    return replace(recognizer.card, thresholds=limits(strangers(embeddings, faces.labels[judged])))
+    found = replace(recognizer.card, thresholds=limits(strangers(embeddings, labels)))
+    several = len(np.unique(labels)) < len(labels)
+    alike = not found.judges or (several and roc(all_pairs(embeddings, labels)).auc < APART)
+    return recognizer.card if alike else found
 
 
 def _features(recognizer: Recognizer, faces: Faces, rows: Rows) -> Embeddings:

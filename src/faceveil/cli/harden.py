@@ -108,8 +108,6 @@ def learn(
     )
     if not first:
         return
-    if done.recognizer.card.thresholds and not done.recognizer.card.judges:
-        raise SettingError(f"{name} sees all people alike, and is not kept; give more photos or --epochs, or less --lr")
     about = {"data": data, "people": done.people, "course": vars(course), "epochs": done.history}
     kept = store.keep(done.recognizer.card, done.recognizer.network, about)
     shutil.rmtree(folder)
@@ -125,5 +123,6 @@ def _losses(history: Sequence[dict[str, float]]) -> str:
 
 def _threshold(card: Card) -> str:
     if not card.thresholds:
-        return f"no threshold yet; measure it: faceveil calibrate LFW {card.name} --write"
+        told = "no threshold, so that protect leaves it out: nobody was held out, or it hardly tells them apart"
+        return f"{told}; train with more photos or --epochs, or measure it: faceveil calibrate LFW {card.name} --write"
     return f"same person below {card.threshold:.3f} (FAR 1e-3)"

@@ -37,8 +37,8 @@ def serve(
 ) -> None:
     """Serve a trained module of APF: gradients of few bits in, noise out; no photo comes, and nothing is stored.
 
-    Logs are lines of JSON on standard error, without contents or addresses. SIGTERM finishes what has begun. The wire
-    format, and how to deploy it, are in docs/service.md. Needs `pip install "faceveil[serve]"`.
+    Logs are lines of JSON on standard error, without contents or clients' addresses. SIGTERM finishes what has begun.
+    The wire format, and how to deploy it, are in docs/service.md. Needs `pip install "faceveil[serve]"`.
 
     Examples:
 

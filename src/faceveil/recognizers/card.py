@@ -8,6 +8,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from faceveil.photo.files import publish
 from faceveil.weights import File
 
 _CARDS = Path(__file__).with_name("cards")
-ALIKE = 0.01  # a threshold of a network whose embeddings all but coincide; those of others are 0.5 and more
+ALIKE = 0.01  # a threshold of a network whose embeddings all but coincide; those of published ones are 0.5 and more
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class Card:
     @property
     def judges(self) -> bool:
         """Whether it has a threshold, and one that tells people apart: a network that sees all alike has nearly 0."""
-        return bool(self.thresholds) and self.threshold > ALIKE
+        return bool(self.thresholds) and ALIKE < self.threshold < inf
 
 
 def published() -> set[str]:
