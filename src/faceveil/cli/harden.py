@@ -59,8 +59,8 @@ def harden_(
     """Train a recognizer on photos and on their cloaked twins (Vos, 2023), and keep it under a name of its own.
 
     The new recognizer is then here like any other: it judges what protect and check do, or is a surrogate. Its
-    thresholds come from the people held out; `faceveil calibrate LFW NAME --write` measures better ones. A run that was
-    stopped goes on where it stood; on several devices: torchrun --nproc-per-node 4 -m faceveil harden ...
+    thresholds come from the people held out; where it hardly tells them apart it has none, and protect leaves it out.
+    `faceveil calibrate LFW NAME --write` measures better ones. A run that was stopped goes on where it stood; on several devices: torchrun --nproc-per-node 4 -m faceveil harden ...
 
     Example: faceveil harden mobilefacenet-foamliu --data ~/facescrub --obfuscator advfaces
     """
