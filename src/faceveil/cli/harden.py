@@ -60,7 +60,8 @@ def harden_(
 
     The new recognizer is then here like any other: it judges what protect and check do, or is a surrogate. Its
     thresholds come from the people held out; where it hardly tells them apart it has none, and protect leaves it out.
-    `faceveil calibrate LFW NAME --write` measures better ones. A run that was stopped goes on where it stood; on several devices: torchrun --nproc-per-node 4 -m faceveil harden ...
+    `faceveil calibrate LFW NAME --write` measures better ones. A run that was stopped goes on where it
+    stood; on several devices: torchrun --nproc-per-node 4 -m faceveil harden ...
 
     Example: faceveil harden mobilefacenet-foamliu --data ~/facescrub --obfuscator advfaces
     """

@@ -241,7 +241,8 @@ def recognizer(
 ) -> None:
     """Train a recognizer from scratch, on clear photos, mirrored ones among them, and keep it under its name.
 
-    It is then here like any other, if it tells the people held out apart. faceveil harden makes it learn from cloaked photos, too.
+    It is then here like any other, if it tells the people held out apart. faceveil harden makes it learn from
+    cloaked photos, too.
 
     Example: faceveil train recognizer mine --data ~/faces --head cosface
     """
