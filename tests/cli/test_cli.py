@@ -47,6 +47,17 @@ def test_a_command_that_is_not_understood_ends_with_2(arguments):
     assert ended.value.code == 2
 
 
+def test_a_stopped_command_says_how_to_go_on(tmp_path, capsys, monkeypatch):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("faceveil.datasets.open", stop)
+    with pytest.raises(SystemExit) as ended:
+        main(["calibrate", str(tmp_path)])
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "faceveil: stopped; run the same command again to go on\n"
+
+
 def test_numbers_that_are_none_are_null(capsys):
     show_json({"a": float("nan"), "b": [1.5, float("inf"), None, {"c": float("-inf")}], "d": (Path("x"), "NaN")})
     assert json.loads(capsys.readouterr().out) == {"a": None, "b": [1.5, None, None, {"c": None}], "d": ["x", "NaN"]}

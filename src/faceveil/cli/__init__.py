@@ -1,6 +1,7 @@
 """The command line: a module for each command.
 
-Exit codes: 0 all is well; 1 some photos failed, or someone is still recognized; 2 the command was not understood.
+Exit codes: 0 all is well; 1 some photos failed, or someone is still recognized; 2 the command was not understood; 130
+it was stopped.
 """
 
 import os
@@ -14,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from faceveil import __version__
-from faceveil.cli.report import FAILED, USAGE, fail
+from faceveil.cli.report import FAILED, STOPPED, USAGE, fail
 from faceveil.errors import FaceveilError, SettingError
 
 # PyTorch's threads wait for each other awake, but briefly: where they sleep at once, one face takes twice as
@@ -28,6 +29,13 @@ MARKUP: Literal["markdown"] = "markdown"  # of every help text
 
 class Commands(TyperGroup):
     """Commands that are imported when they are used: a shell's completion need not wait for PyTorch."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            fail("stopped; run the same command again to go on")
+            raise typer.Exit(STOPPED) from None
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)

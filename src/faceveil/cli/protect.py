@@ -166,25 +166,21 @@ def protect(
     writing = Writing(format, keep_metadata, force, max_pixels, longest)
     reports = []
     counts = dict.fromkeys(("cloaked", "skipped", "faceless", "failed", "recognized"), 0)
-    try:
-        for outcome in _followed(protect_files(protector, jobs, writing), len(jobs)):
-            wanted = bool(outcome.faces) and (picture or (force and os.path.lexists(outcome.job.picture)))
-            pictured = _picture(outcome, force) if wanted else None
-            counts[outcome.status] += 1
-            counts["recognized"] += outcome.recognized
-            counts["failed"] += wanted and not pictured
-            if outcome.error:
-                fail(outcome.error)
-            if as_json:
-                reports.append(_report(outcome, pictured))
-            elif len(jobs) == 1:
-                _show(outcome, pictured, _advice(outcome, method, surrogate))
-            elif outcome.recognized:
-                advice = _advice(outcome, method, surrogate)
-                fail(f"{one_line(outcome.job.destination)}: still recognized by {_by(outcome)}; {advice}")
-    except KeyboardInterrupt:
-        fail("stopped; run the same command again to go on")
-        raise typer.Exit(130) from None
+    for outcome in _followed(protect_files(protector, jobs, writing), len(jobs)):
+        wanted = bool(outcome.faces) and (picture or (force and os.path.lexists(outcome.job.picture)))
+        pictured = _picture(outcome, force) if wanted else None
+        counts[outcome.status] += 1
+        counts["recognized"] += outcome.recognized
+        counts["failed"] += wanted and not pictured
+        if outcome.error:
+            fail(outcome.error)
+        if as_json:
+            reports.append(_report(outcome, pictured))
+        elif len(jobs) == 1:
+            _show(outcome, pictured, _advice(outcome, method, surrogate))
+        elif outcome.recognized:
+            advice = _advice(outcome, method, surrogate)
+            fail(f"{one_line(outcome.job.destination)}: still recognized by {_by(outcome)}; {advice}")
     if as_json:
         show_json(
             {

@@ -16,7 +16,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from faceveil.proof import FaceProof, Verdict
 
-FAILED, USAGE = 1, 2
+FAILED, USAGE, STOPPED = 1, 2, 130
 
 Thing = TypeVar("Thing")
 
