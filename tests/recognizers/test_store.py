@@ -30,6 +30,15 @@ def test_loading_downloads_nothing_and_says_what_to_run():
 
 
 @pytest.mark.zoo
+def test_what_is_damaged_is_pulled_again_where_the_mirror_has_it():
+    store.pull(card.read("mobilefacenet-espdl"))
+    (kept,) = (weights.folder() / "mobilefacenet-espdl").glob("*.safetensors")
+    kept.write_bytes(b"")
+    with pytest.raises(WeightsError, match="damaged; run: faceveil weights pull mobilefacenet-espdl"):
+        recognizers.load("mobilefacenet-espdl")
+
+
+@pytest.mark.zoo
 def test_pulled_weights_work_without_their_source(shared, monkeypatch):
     images = torch.rand(1, 3, *recognizers.load(NAME).size)
     expected = recognizers.load(NAME)(images)

@@ -88,7 +88,7 @@ def test_damaged_weights_are_named(network):
     like(NAME, network)
     (kept,) = (weights.folder() / NAME).glob("*.safetensors")
     kept.write_bytes(b"x")
-    with pytest.raises(WeightsError, match="damaged"):
+    with pytest.raises(WeightsError, match="damaged; train it again with --force"):
         recognizers.load(NAME)
 
 

@@ -40,7 +40,7 @@ def network(card: Card) -> nn.Module:
     """The card's network with its weights; `WeightsError` where they are not on this machine, or do not fit."""
     tensors = _converted(card) or _published(card)
     if tensors is None:
-        raise WeightsError(f"the weights of {card.name} are not on this machine; run: {_next_step(card)}")
+        raise WeightsError(f"the weights of {card.name} are not on this machine; {_next_step(card)}")
     empty = fit(card, tensors).to_empty(device="cpu")
     empty.load_state_dict(tensors, strict=False)
     return empty
@@ -212,7 +212,7 @@ def _converted(card: Card) -> dict[str, Tensor] | None:
         return None
     path = _folder(card) / kept.file
     if not _intact(card, kept):
-        raise WeightsError(f"{path} is missing or damaged; run: {_next_step(card)}")
+        raise WeightsError(f"{path} is missing or damaged; {_next_step(card)}")
     return load_file(path)
 
 
@@ -239,7 +239,7 @@ def _download(card: Card, progress: Progress) -> tuple[Path, ...]:
     """All files of the first source that has addresses."""
     source = next((source for source in card.sources if all(file.url for file in source.files)), None)
     if source is None:
-        raise WeightsError(f"{card.name} has no public address; run: {_next_step(card)}")
+        raise WeightsError(f"{card.name} has no public address; {_next_step(card)}")
     return tuple(
         weights.locate(file) or weights.download(file, partial(progress, f"{number} of {len(source.files)}"))
         for number, file in enumerate(source.files, 1)
@@ -248,9 +248,9 @@ def _download(card: Card, progress: Progress) -> tuple[Path, ...]:
 
 def _next_step(card: Card) -> str:
     if card.name not in cards.published():
-        return "faceveil harden --help"
-    public = any(file.url for source in card.sources for file in source.files)
-    return f"faceveil weights pull {card.name}" if public else f"faceveil weights add {card.name} FILE"
+        return "train it again with --force, see: faceveil harden --help"
+    to_be_had = any(file.url for source in card.sources for file in source.files) or _found(card)
+    return f"run: faceveil weights {f'pull {card.name}' if to_be_had else f'add {card.name} FILE'}"
 
 
 def _architecture(card: Card) -> ModuleType:
