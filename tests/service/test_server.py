@@ -318,7 +318,7 @@ def changed(at, data):
         (changed(6, b"\5\0"), {}, 400, "at most 4 values"),
         (changed(8, b"\5\0"), {}, 400, "4 faces"),
         (changed(8, b"\1\0"), {}, 400, "bytes"),
-        (changed(12, b"other"), {}, 404, "model here is toy"),
+        (changed(12, b"other"), {}, 404, "model here is toy; ask for"),
         (changed(60, b"\xff"), {}, 400, "a code is 3"),
         (b"x" * 40_000, {}, 413, "at most 37676 bytes"),
         (None, {"Content-Type": "image/jpeg"}, 415, wire.MEDIA_TYPE),

@@ -56,7 +56,8 @@ def describe(body: int, answer: int, seconds: float, token: bool) -> dict[str, A
             "/metrics": {
                 "get": {
                     "operationId": "metrics",
-                    "responses": {"200": {"description": "For Prometheus.", "content": {"text/plain": {}}}} | refused,
+                    "summary": "Counts and times, for Prometheus.",
+                    "responses": {"200": {"description": "Its text format.", "content": {"text/plain": {}}}} | refused,
                     **guarded,
                 }
             },

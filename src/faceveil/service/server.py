@@ -170,7 +170,7 @@ class Noise:
             if header.grid.values > wire.ASKED or header.faces > self.limits.faces:
                 raise wire.WireError(f"send at most {wire.ASKED} values, and {self.limits.faces} faces")
             if header.model != self.batcher.model.name:
-                raise HTTPException(404, f"the model here is {self.batcher.model.name}")
+                raise HTTPException(404, f"the model here is {self.batcher.model.name}; ask for that one")
             return wire.read(body)
         except wire.WireError as error:
             raise HTTPException(400, str(error)) from None
