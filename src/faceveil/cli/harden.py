@@ -119,7 +119,9 @@ def learn(
 
 
 def _losses(history: Sequence[dict[str, float]]) -> str:
-    return "loss " + ", ".join(f"{name} {history[0][name]:.3f} -> {last:.3f}" for name, last in history[-1].items())
+    ends = (history[0], history[-1]) if len(history) > 1 else history
+    told = (f"{name} {' -> '.join(f'{end[name]:.3f}' for end in ends)}" for name in history[-1])
+    return f"loss {', '.join(told)}"
 
 
 def _threshold(card: Card) -> str:
