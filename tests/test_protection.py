@@ -157,15 +157,32 @@ def test_a_choice_that_makes_no_sense_is_an_error():
         faceveil.Choice((0, -1))
 
 
-def test_overlapping_cloaks_stay_within_the_larger_one():
+LANDMARKS = torch.tensor([[[180.0, 180.0], [220.0, 180.0], [200.0, 200.0], [185.0, 220.0], [215.0, 220.0]]])
 
+
+@pytest.mark.parametrize("cloaks", [(6, 8), (8, 6)])
+def test_overlapping_cloaks_stay_within_the_larger_one(cloaks):
     pixels = np.full((400, 400, 3), 100, np.uint8)
-    landmarks = torch.tensor([[[180.0, 180.0], [220.0, 180.0], [200.0, 200.0], [185.0, 220.0], [215.0, 220.0]]])
     onto = pixels.copy()
-    for levels in (6, 8):
-        region = Region.around(landmarks + levels, pixels)
+    for levels in cloaks:
+        region = Region.around(LANDMARKS + levels, pixels)
         region.paste(torch.full((3, 176, 176), levels / 255), onto, pixels)
     assert onto.max() == 108
+
+
+@pytest.mark.parametrize("levels", [0, 5])
+def test_a_neighbor_that_changes_nothing_there_leaves_a_cloak_as_it_is(levels):
+    pixels = np.full((400, 400, 3), 100, np.uint8)
+    onto, next_ = pixels.copy(), torch.zeros(3, 176, 176)
+    next_[:, :20] = levels / 255
+    Region.around(LANDMARKS, pixels).paste(torch.full((3, 176, 176), 20 / 255), onto, pixels)
+    alone = onto.copy()
+    beside = Region.around(LANDMARKS + torch.tensor([60.0, 30.0]), pixels)
+    beside.paste(next_, onto, pixels)
+    untouched = np.ones(onto.shape[:2], bool)
+    untouched[beside.top : beside.top + 20, beside.left : beside.left + 176] = False
+    assert (onto[untouched] == alone[untouched]).all()
+    assert (onto.max(), alone.max()) == (120, 120)
 
 
 def test_a_large_faces_cloak_is_enlarged_not_its_pixels():

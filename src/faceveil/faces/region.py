@@ -79,7 +79,8 @@ class Region:
     def paste(self, cloak: Float[Tensor, "3 h w"], onto: Pixels, clear: Pixels) -> None:
         """Add a cloak on the grid to the photo `onto`, whose pixels were `clear`; enlarged where the grid is coarser.
 
-        Where faces lie over each other, no channel moves by more than the larger cloak does.
+        Where faces lie over each other, no channel moves by more than the larger cloak does, and by no less for a cloak
+        that is nothing there.
         """
         levels = 255 * cloak
         if self.side > GRID:
@@ -94,8 +95,9 @@ class Region:
         limit = int(levels.abs().max() + 1e-3)  # of a budget of 2.6 levels, 2 can be used
         change = levels.permute(1, 2, 0).round().clamp(-limit, limit).short().numpy()[here]
         original = clear[rows, columns].astype(np.int16)
-        moved = (onto[rows, columns] + change).clip(original - limit, original + limit)
-        onto[rows, columns] = moved.clip(0, 255)
+        before = onto[rows, columns] - original
+        bound = np.abs(before).clip(limit)
+        onto[rows, columns] = (original + (before + change).clip(-bound, bound)).clip(0, 255)
 
 
 def _cut(pixels: Pixels, left: int, top: int, side: int) -> Images:
