@@ -1,12 +1,15 @@
 """Several recognizers as one, on toys."""
 
+import inspect
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Generator, Tensor
 
 from attacks.toys import pictures, recognizer, regions
 from faceveil.errors import SettingError
-from faceveil.methods import build
+from faceveil.methods import METHODS, build
 from faceveil.methods.scene import Scene
 from faceveil.objectives import views
 from faceveil.objectives.feature import PLAIN, Dodging
@@ -74,6 +77,17 @@ def test_gray_photos_are_seen_gray(surrogates):
     tinted = scene.images + torch.tensor([0.1, 0.0, -0.1])[:, None, None]
     for plain, seen in zip(scene.embed(), scene.embed(tinted), strict=True):
         assert torch.allclose(plain, seen, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_gray_photos_cloak_is_gray_by_every_method(name):
+    (colored,) = regions(1, gray=True)
+    images = colored.images.mean(1, keepdim=True).expand(-1, 3, -1, -1)
+    steps = {"steps": 2} if "steps" in inspect.signature(METHODS[name]).parameters else {}
+    cloaked = build(name, (recognizer(size=(112, 112), template="arcface"),), steps)([replace(colored, images=images)])
+    levels = (255 * (cloaked - images)).round()
+    assert (levels == levels[:, :1]).all()
+    assert levels.any()
 
 
 def test_surrogates_see_aligned_images_aligned_for_themselves():

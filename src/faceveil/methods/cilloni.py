@@ -84,9 +84,8 @@ class Cilloni(Method):
         return GradientAttack(Unlimited(scene.share), self.steps, self.step_size / 255)(images, objective, stop)
 
     def _stirred(self, scene: Scene) -> Images:
-        noise = 2 * torch.rand(scene.images.shape[1:], generator=Generator().manual_seed(self.seed)) - 1
         share = 1 if scene.share is None else scene.share
-        return (scene.images + STIR / 255 * share * noise.to(scene.images.device)).clamp(0, 1)
+        return (scene.images + STIR / 255 * share * scene.noise(self.seed)).clamp(0, 1)
 
     def _select(self, scene: Scene, sources: Sequence[Own], others: Sequence[Candidates]) -> list[Tensor]:
         """The negative examples of each image, as indices [n], in the order in which they are processed."""

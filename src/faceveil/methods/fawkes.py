@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
-from torch import Generator, Tensor
+from torch import Tensor
 
 from faceveil.attacks.budget import Linf
 from faceveil.errors import SettingError
@@ -91,8 +91,7 @@ class Fawkes(Personal):
         given = {name: getattr(self, name) for name in ("dssim", "steps", "rate") if getattr(self, name) is not None}
         mode = replace(MODES[self.mode], **given)
         features, look = self._objective(scene), Dissimilarity(images, scene.share)
-        noise = 2 * torch.rand(images.shape[1:], generator=Generator().manual_seed(self.seed)) - 1
-        place = (torch.atanh((2 * images - 1) * (1 - 1e-6)) + START * noise.to(images)).requires_grad_()
+        place = (torch.atanh((2 * images - 1) * (1 - 1e-6)) + START * scene.noise(self.seed)).requires_grad_()
         optimizer = torch.optim.Adadelta([place], mode.rate, rho=0.95, eps=1e-7)  # TensorFlow's defaults
         best, least = images, images.new_full((len(images),), torch.inf)
         weight = torch.ones_like(least)

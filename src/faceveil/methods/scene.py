@@ -137,6 +137,12 @@ class Scene:
         """The weighted mean of what the surrogates say, in their order."""
         return torch.stack([part * value for part, value in zip(self.parts, values, strict=True)]).sum(0)
 
+    def noise(self, seed: int) -> Images:
+        """Noise [n, 3, h, w], uniform in [-1, 1], the same for every image; all channels' is one where it is gray."""
+        drawn = 2 * torch.rand(self.images.shape[1:], generator=Generator().manual_seed(seed)) - 1
+        drawn = drawn.to(self.images)
+        return torch.where(self.gray[:, None, None, None], drawn[:1], drawn)
+
     def seeds(self, seed: int) -> list[int]:
         """A number for each image that its pixels and the seed alone decide: photos differ, neighbors do not matter."""
         levels = (255 * self.images).round().byte().cpu().numpy()
