@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from attacks.toys import pictures, recognizer
+from attacks.toys import pictures, recognizer, regions
 from faceveil.methods.album import Album
 from faceveil.methods.scene import Scene
 from faceveil.methods.veil import Veil
@@ -70,6 +70,23 @@ def test_veil_leads_photos_of_one_person_apart_where_it_has_an_album(net):
     alone, beside = apart(None), apart(Album())
     assert distance(*beside[:2, None]) > 1.2 * distance(*alone[:2, None])
     assert torch.equal(beside[2], alone[2])  # a stranger's cloak stays as it is
+
+
+def test_what_fails_leaves_nothing_in_the_album(net, monkeypatch):
+    veil, album = Veil((net,), steps=1, batch=1), Album()
+    veil(regions(2), album)
+    known = album.clear, album.cloaked
+    cloak = Veil.cloak
+
+    def fail_at_the_second(veil, scene):
+        if len(album.clear[0]) == 3:
+            raise MemoryError
+        return cloak(veil, scene)
+
+    monkeypatch.setattr(Veil, "cloak", fail_at_the_second)
+    with pytest.raises(MemoryError):
+        veil(regions(2), album)
+    assert (album.clear, album.cloaked) == known
 
 
 def test_veil_leads_a_photo_away_from_what_was_shared_before(net):

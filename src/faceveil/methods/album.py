@@ -1,5 +1,8 @@
 """The photos of a run: a person's cloaks in them are to stay apart."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 from faceveil.objectives.feature import Company
@@ -17,6 +20,16 @@ class Album:
     def add(self, clear: tuple[Own, ...], cloaked: tuple[Own, ...]) -> None:
         """Faces, by surrogate, as they were and as they will be shared."""
         self.clear, self.cloaked = _more(self.clear, clear), _more(self.cloaked, cloaked)
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """What is added inside stays only where nothing fails: nobody is in the company of a cloak that is lost."""
+        before = self.clear, self.cloaked
+        try:
+            yield
+        except BaseException:
+            self.clear, self.cloaked = before
+            raise
 
     def company(self, surrogates: tuple[Recognizer, ...], sources: tuple[Own, ...]) -> list[Company]:
         """For each surrogate the cloaked faces of the people whom these clear faces [n] show, also as they are now.

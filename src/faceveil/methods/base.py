@@ -48,13 +48,15 @@ class Method(ABC):
         """Cloaked images [n, 3, GRID, GRID] of faces in their photos, made with the surrogates' fast copies.
 
         With an album, a method that `keeps_apart` leads a person's cloaks apart, from those in it and from each other,
-        and adds them to it.
+        and adds them to it; none of them where one cannot be made.
         """
         batches = [regions[i : i + self.batch] for i in range(0, len(regions), self.batch)]
-        return torch.cat([self._cloak(batch, album) for batch in batches])
+        if album is None or not self.keeps_apart:
+            return torch.cat([self._cloak(batch) for batch in batches])
+        with album.whole():
+            return torch.cat([self._cloak(batch, album) for batch in batches])
 
-    def _cloak(self, regions: Sequence[Region], album: Album | None) -> Images:
-        album = album if self.keeps_apart else None
+    def _cloak(self, regions: Sequence[Region], album: Album | None = None) -> Images:
         scene = Scene.of(regions, self.guides, self.jitter, self.weights, album)
         cloaked = self.cloak(scene)
         if album is not None:
