@@ -35,10 +35,14 @@ def center(features: Known, moved: Embeddings) -> Embeddings:
 
 
 def affine_hull(features: Known, moved: Embeddings) -> Embeddings:
-    """The nearest places in the features' affine hull (OPOM-AffineHull), by least squares."""
+    """The nearest places in the features' affine hull (OPOM-AffineHull), by least squares.
+
+    On the CPU: the solver for directions that depend on each other is not on other devices.
+    """
     mean = features.mean(0)
     directions = (features - mean).T
-    weights = torch.linalg.lstsq(directions.double(), (moved - mean).T.double(), driver="gelsd").solution
+    there, here = (some.cpu().double() for some in (directions, (moved - mean).T))
+    weights = torch.linalg.lstsq(there, here, driver="gelsd").solution
     nearest: Tensor = mean + (directions @ weights.to(features)).T
     return nearest
 
