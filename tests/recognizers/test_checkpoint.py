@@ -207,6 +207,29 @@ def test_arrays_that_share_their_bytes_take_no_more_than_a_few_times_the_file(tm
         checkpoint.tensors(tmp_path / "many")
 
 
+@pytest.mark.parametrize("shape", [(10**8,), (100, 10**6)])
+def test_a_number_that_stands_for_many_is_not_written_out(tmp_path, shape):
+    torch.save({"a": torch.ones(1, dtype=torch.float64).expand(shape)}, tmp_path / "x")
+    assert (tmp_path / "x").stat().st_size < 2000
+    with memory_of_at_most(10**6), pytest.raises(WeightsError, match="too many arrays share their bytes"):
+        checkpoint.tensors(tmp_path / "x")
+
+
+def test_a_torch7_tensor_is_no_larger_than_what_it_holds(tmp_path):
+    """As in torch7's File.lua: a tensor has sizes, strides, a place and a storage."""
+
+    def text(words):
+        return struct.pack("<i", len(words)) + words
+
+    storage = struct.pack("<ii", 4, 3) + text(b"V 1") + text(b"torch.FloatStorage") + struct.pack("<qf", 1, 1.0)
+    tensor = struct.pack("<ii", 4, 2) + text(b"V 1") + text(b"torch.FloatTensor") + struct.pack("<i", 1)
+    tensor += struct.pack("<qqq", 10**8, 0, 1) + storage
+    layer = struct.pack("<iiii", 3, 4, 1, 2) + text(b"running_std") + tensor
+    (tmp_path / "x").write_bytes(struct.pack("<ii", 4, 1) + text(b"V 1") + text(b"nn.Sequential") + layer)
+    with memory_of_at_most(10**6), pytest.raises(WeightsError, match="holds 1 of 100000000 numbers"):
+        checkpoint.tensors(tmp_path / "x")
+
+
 def doubled(kind):
     """A million words, if written out, in a few bytes of a pickle."""
     content = kind()

@@ -38,6 +38,8 @@ BROKEN = (
     *(SafetensorError, pickle.UnpicklingError, struct.error),
 )
 
+ROOM = 4  # numbers for a byte of the file; a few names may share them
+SHARED = "arrays share their bytes; save each with its own"
 PICKLE = "pickle a dictionary of NumPy arrays with protocol=4"
 
 Tensors = dict[str, Tensor]
@@ -54,7 +56,10 @@ def tensors(path: Path) -> Tensors:
     data = path.read_bytes()
     reader = next(reader for begins, reader in _CONTAINERS if re.match(begins, data, re.DOTALL))
     try:
-        found = {name.removeprefix("module."): tensor.float() for name, tensor in reader(data).items()}
+        given = reader(data)
+        if sum(tensor.numel() for tensor in given.values()) > ROOM * len(data):
+            raise ValueError(f"too many {SHARED}")
+        found = {name.removeprefix("module."): tensor.float() for name, tensor in given.items()}
     except BROKEN as error:
         raise WeightsError(f"{path} holds no tensors that can be read safely ({_line(error)})") from error
     return {name: tensor for name, tensor in found.items() if not name.endswith(".num_batches_tracked")}
@@ -184,7 +189,7 @@ def _pickled(data: bytes) -> Mapping[str, Tensor]:
         return _pytorch(data)
     found = _Unpickler(io.BytesIO(data), encoding="latin1").load()
     arrays: Tensors = {}
-    room = 16 * len(data)  # float32 takes four times an array of bytes, and a few names may share one
+    room = ROOM * len(data)
     for name, value in found.items() if isinstance(found, dict) else ():
         if isinstance(value, (int, float, str, NoneType)):
             continue
@@ -192,9 +197,9 @@ def _pickled(data: bytes) -> Mapping[str, Tensor]:
             arrays[name] = torch.from_numpy(_array(value))
         except BROKEN as error:
             raise ValueError(f"{name!r}: {_line(error)}") from error
-        room -= arrays[name].nbytes
+        room -= arrays[name].numel()
         if room < 0:
-            raise ValueError(f"{name!r}: too many arrays share their bytes; save each with its own")
+            raise ValueError(f"{name!r}: too many {SHARED}")
     if not arrays:
         raise ValueError("no state dict")
     return arrays

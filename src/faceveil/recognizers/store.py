@@ -181,6 +181,8 @@ def _empty(card: Card) -> nn.Module:
 def _keep(card: Card, paths: tuple[Path, ...]) -> Record:
     tensors = _architecture(card).read(paths)
     fit(card, tensors)
+    if lost := next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), None):
+        raise WeightsError(f"these weights do not fit {card.name}: {lost} holds what is no number, or infinite")
     sources = {path.name: weights.digest(path) for path in paths}
     if len(paths) > 1:
         names = {file.sha256: file.name for source in card.sources for file in source.files}

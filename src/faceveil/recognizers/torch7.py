@@ -4,6 +4,7 @@ An object is a kind (a 32-bit integer) and its content. Tables, tensors, storage
 first; a number that was there before stands for that same object again. Nothing is executed: functions are passed over.
 """
 
+import math
 import struct
 from typing import Any
 
@@ -85,7 +86,12 @@ class _Reader:
         sizes, strides = ([self.number("q") for _ in range(count)] for _ in range(2))
         start = self.number("q") - 1
         storage = self.object()
-        return torch.empty(0) if storage is None else storage.as_strided(sizes, strides, start)
+        if storage is None:
+            return torch.empty(0)
+        if math.prod(sizes) > len(storage):
+            raise ValueError(f"a tensor that holds {len(storage)} of {math.prod(sizes)} numbers")
+        found: Tensor = storage.as_strided(sizes, strides, start)
+        return found
 
     def function(self, index: int) -> None:
         self.string()
