@@ -1,10 +1,13 @@
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics import jaccard_score
 
+from attacks.toys import recognizer
 from faceveil import Photo, Protector
+from faceveil.errors import WeightsError
 from faceveil.photo import resize
-from faceveil.proof import find_again, overlap
+from faceveil.proof import find_again, overlap, prove
 from people import group, landscape, portrait
 
 
@@ -54,6 +57,13 @@ def test_where_no_face_is_left_the_old_landmarks_serve(protector):
     assert not sighting.found
     eyes = np.diff(np.array(faces[0].landmarks)[:2, 0])
     assert np.diff(sighting.landmarks[0, :2, 0].numpy()) == pytest.approx(eyes, abs=1e-3)
+
+
+def test_a_recognizer_that_sees_no_numbers_proves_nothing(protector):
+    photo, nothing = Photo.from_array(portrait()), recognizer(0)
+    nothing.network.register_forward_hook(lambda net, given, found: found * torch.nan)
+    with pytest.raises(WeightsError, match="sees no numbers in a face"):
+        prove(protector.detector, [nothing], (), photo.pixels, photo.pixels, protector.find(photo))
 
 
 @pytest.mark.parametrize("other", [(5, 5, 25, 25), (0, 0, 20, 20), (20, 20, 30, 30), (2, 3, 4, 5)])

@@ -10,6 +10,7 @@ from jaxtyping import Float64
 
 from faceveil import metrics
 from faceveil.cores import side_by_side
+from faceveil.errors import WeightsError
 from faceveil.faces import templates
 from faceveil.faces.align import align
 from faceveil.faces.detect import Detector, Face
@@ -173,7 +174,10 @@ class _Window:
 
 
 def embed(recognizer: Recognizer, sightings: Sequence[Sighting]) -> Embeddings:
-    """The embeddings [n, d] of faces that were found."""
+    """The embeddings [n, d] of faces that were found.
+
+    Raises `WeightsError` where they are no numbers: a distance that is none lies below no threshold.
+    """
     card = recognizer.card.input
     template = templates.template(card.template, card.height, card.width)
     device = recognizer.scale.device
@@ -182,8 +186,10 @@ def embed(recognizer: Recognizer, sightings: Sequence[Sighting]) -> Embeddings:
         for sighting in sightings
     ]
     with torch.no_grad():
-        parts = [recognizer(part.to(device)).cpu() for part in torch.split(torch.cat(images), 32)]
-    return torch.cat(parts)
+        found = torch.cat([recognizer(part.to(device)).cpu() for part in torch.split(torch.cat(images), 32)])
+    if not found.isfinite().all():
+        raise WeightsError(f"{recognizer.name} sees no numbers in a face; add, or train, its weights again")
+    return found
 
 
 def overlap(box: Corners, other: Corners) -> float:
