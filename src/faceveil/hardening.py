@@ -120,7 +120,9 @@ def harden(
     Obfuscations are made against the `surrogates`, of which the first takes the recognizer's own images; the recognizer
     alone unless given. `folder` keeps them, and what has been learned after each epoch: a run that was stopped goes on.
 
-    Raises `SettingError` for fewer than two people to learn from or to hold out, and for a folder of another run.
+    What is to be kept in the store starts from `store.network`: `recognizers.load` has folded batch normalization into
+    other layers. Raises `SettingError` for fewer than two people to learn from or to hold out, and for a folder of
+    another run.
     """
     if len({obfuscator.name for obfuscator in obfuscators}) < len(obfuscators):
         raise SettingError("an obfuscator is named twice; name each once")

@@ -15,9 +15,9 @@ from faceveil.protocols.verification import (
     STEPS,
     Pairs,
     all_pairs,
-    attack_success_rate,
     crossing,
     equal_error_rate,
+    false_non_match_rate,
     histogram,
     listed_pairs,
     roc,
@@ -144,7 +144,7 @@ def test_the_threshold_of_a_gaussian_is_its_quantile():
 
 
 def test_attack_success_counts_what_does_not_match():
-    assert attack_success_rate(np.array([0.2, 0.5, 0.9, 1.0]), 0.5) == 0.75
+    assert false_non_match_rate(np.array([0.2, 0.5, 0.9, 1.0]), 0.5) == 0.75
 
 
 def test_histograms_hold_every_pair():

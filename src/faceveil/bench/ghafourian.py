@@ -96,7 +96,7 @@ def _printed() -> dict[tuple[str, str], str]:
 
 
 @dataclass(frozen=True, eq=False)
-class Album:
+class Probes:
     """Photos to be cloaked: their rows in the material, whom they show, and the face that each of them is of."""
 
     rows: Int64[ndarray, " n"]
@@ -107,25 +107,25 @@ class Album:
 
 def _measure(material: Material, settings: Settings) -> Found:
     """Each judge's protection success rates, and the quality of each stored face, of as many probes as there are."""
-    album, epsilon = _album(material, int(settings["probes"])), float(settings.get("epsilon", 0))
-    clear = [photo.pixels for photo in album.photos]
+    probes, epsilon = _probes(material, int(settings["probes"])), float(settings.get("epsilon", 0))
+    clear = [photo.pixels for photo in probes.photos]
     cloaked = clear
     if epsilon:
-        heads = tuple(_head(material, album, surrogate) for surrogate in material.surrogates)
-        cloaked = _cloaked(album, Deidentification(material.surrogates, str(settings["method"]), epsilon, heads))
+        heads = tuple(_head(material, probes, surrogate) for surrogate in material.surrogates)
+        cloaked = _cloaked(probes, Deidentification(material.surrogates, str(settings["method"]), epsilon, heads))
     stored = [jpeg(pixels, JPEG) for pixels in cloaked]
     detector = Detector(material.recognizer.scale.device)
-    versions = zip(stored, clear, album.faces, strict=True)
+    versions = zip(stored, clear, probes.faces, strict=True)
     seen = [find_again(detector, [pixels], own, [face])[0] for pixels, own, face in versions]
     found = np.array([sighting.found for sighting in seen])
-    boxes = [inside(face, pixels) for face, pixels in zip(album.faces, clear, strict=True)]
+    boxes = [inside(face, pixels) for face, pixels in zip(probes.faces, clear, strict=True)]
     pairs = [(own[box], pixels[box]) for own, pixels, box in zip(clear, stored, boxes, strict=True)]
     measures = {"SSIM": metrics.ssim, "PSNR": metrics.psnr, "largest change": metrics.largest_change}
     return {
-        "probes": len(album.rows),
+        "probes": len(probes.rows),
         "people": int(material.faces.labels.max()) + 1,
         "found": float(found.mean()),
-        "rates": {judge.name: _rates(material, album, judge, seen, found) for judge in material.judges},
+        "rates": {judge.name: _rates(material, probes, judge, seen, found) for judge in material.judges},
         "quality": {
             name: asdict(Summary.of(np.array([float(act(*pair)) for pair in pairs]))) for name, act in measures.items()
         },
@@ -133,7 +133,7 @@ def _measure(material: Material, settings: Settings) -> Found:
 
 
 @lru_cache(1)
-def _album(material: Material, most: int) -> Album:
+def _probes(material: Material, most: int) -> Probes:
     """A photo of each of so many people who have another one; raises `SettingError` where nobody has."""
     labels = material.faces.labels
     random = np.random.default_rng(material.seed)
@@ -143,7 +143,7 @@ def _album(material: Material, most: int) -> Album:
     rows = np.array([random.choice(np.flatnonzero(labels == who)) for who in several])
     photos = tuple(Photo.open(BytesIO(material.samples[row].read())) for row in rows)
     detector = Detector(material.recognizer.scale.device)
-    return Album(rows, labels[rows], photos, tuple(_face(detector, photo) for photo in photos))
+    return Probes(rows, labels[rows], photos, tuple(_face(detector, photo) for photo in photos))
 
 
 def _face(detector: Detector, photo: Photo) -> Face:
@@ -153,26 +153,26 @@ def _face(detector: Detector, photo: Photo) -> Face:
 
 
 @lru_cache(16)
-def _head(material: Material, album: Album, recognizer: Recognizer) -> Softmax:
-    """A recognizer's classifier of all people, trained on all photos but the album's."""
-    others = np.setdiff1d(np.flatnonzero(material.faces.labels >= 0), album.rows)
+def _head(material: Material, probes: Probes, recognizer: Recognizer) -> Softmax:
+    """A recognizer's classifier of all people, trained on all photos but the probes."""
+    others = np.setdiff1d(np.flatnonzero(material.faces.labels >= 0), probes.rows)
     classes = torch.from_numpy(material.faces.labels[others])
     device = recognizer.scale.device
     return Softmax.train(material.clear_to(recognizer)[others].to(device), classes.to(device))
 
 
-def _cloaked(album: Album, method: Deidentification) -> list[Pixels]:
+def _cloaked(probes: Probes, method: Deidentification) -> list[Pixels]:
     """The photos with their faces cloaked, away from the people's classes or toward the least likely ones."""
     cloaked = []
-    for start in range(0, len(album.photos), method.batch):
+    for start in range(0, len(probes.photos), method.batch):
         some = slice(start, start + method.batch)
-        photos, faces = album.photos[some], album.faces[some]
+        photos, faces = probes.photos[some], probes.faces[some]
         regions = [
             Region.around(landmarks_of(face), photo.pixels, photo.gray)
             for face, photo in zip(faces, photos, strict=True)
         ]
         scene = Scene.of(regions, method.guides)
-        images = method.cloak(scene, torch.from_numpy(album.classes[some]).to(scene.images.device)).cpu()
+        images = method.cloak(scene, torch.from_numpy(probes.classes[some]).to(scene.images.device)).cpu()
         for photo, region, image in zip(photos, regions, images, strict=True):
             pixels = photo.pixels.copy()
             region.paste(image - region.images[0], pixels, photo.pixels)
@@ -181,10 +181,10 @@ def _cloaked(album: Album, method: Deidentification) -> list[Pixels]:
 
 
 def _rates(
-    material: Material, album: Album, judge: Recognizer, seen: Sequence[Sighting], found: Bool[ndarray, " n"]
+    material: Material, probes: Probes, judge: Recognizer, seen: Sequence[Sighting], found: Bool[ndarray, " n"]
 ) -> Found:
-    scores = _head(material, album, judge)(embed(judge, seen).to(judge.scale.device))
-    rates = protection_success_rate(scores, album.classes, found)
+    scores = _head(material, probes, judge)(embed(judge, seen).to(judge.scale.device))
+    rates = protection_success_rate(scores, probes.classes, found)
     return {str(top): rate for top, rate in rates.items()}
 
 

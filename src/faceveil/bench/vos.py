@@ -22,8 +22,8 @@ from faceveil.protocols.quality import Summary, quality
 from faceveil.protocols.verification import (
     Pairs,
     all_pairs,
-    attack_success_rate,
     equal_error_rate,
+    false_non_match_rate,
     histogram,
     threshold_below,
 )
@@ -117,7 +117,7 @@ def _summary(pairs: Pairs, threshold: float) -> dict[str, Any]:
     """The share of one person's pairs that do not match (between clear photos FRR, else ASR), EER, and a histogram."""
     drawn = histogram(pairs, BINS)
     return {
-        "missed": attack_success_rate(pairs.genuine, threshold),
+        "missed": false_non_match_rate(pairs.genuine, threshold),
         "far": pairs.false_positive_rate(threshold),
         "eer": equal_error_rate(pairs),
         "genuine pairs": len(pairs.genuine),

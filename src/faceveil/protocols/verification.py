@@ -149,8 +149,8 @@ def threshold_below(impostor: Distances, rate: float = 1e-3) -> float:
     return float(np.partition(impostor, allowed)[allowed])
 
 
-def attack_success_rate(distances: Distances, threshold: float) -> float:
-    """The share of pairs of one person, one or both cloaked, that do not match (Vos, 2023, Eq. 4).
+def false_non_match_rate(distances: Distances, threshold: float) -> float:
+    """The share of pairs of one person, one or both cloaked, that do not match; Vos' attack success rate (2023, Eq. 4).
 
     The paper compares similarities, which lie *below* its threshold where distances lie at ours or beyond.
     """
