@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from numpy import ndarray
+from torch import Tensor
 
-from faceveil.checking import because
+from faceveil.checking import because, nearest
 from faceveil.errors import FaceveilError, NoFaceError
 from faceveil.faces.detect import Detector
 from faceveil.photo import Photo
@@ -23,7 +24,7 @@ from faceveil.recognizers import Recognizer
 from faceveil.types import Embeddings, Pixels
 
 View = tuple[Callable[[Pixels], Pixels], Recognizer]  # the preview that a program makes, and who looks at it
-Sight = Embeddings | None  # of a face, where one is found
+Sight = Float[Tensor, "_ d"] | None  # of the faces of a photo, the largest first, where one is found
 Seen = Mapping[View, Sight]
 Look = Callable[[Pixels], Seen]
 
@@ -57,13 +58,14 @@ class Opinion:
 
 @dataclass(frozen=True)
 class Opinions:
-    """All opinions; `left_out` says why photos could not be used."""
+    """All opinions; `left_out` says why photos could not be used. Several faces are in the clear photos `crowded`."""
 
     cloaked: tuple[Path, ...]
     clear: tuple[Path, ...]
     others: int
     opinions: tuple[Opinion, ...]
     left_out: tuple[str, ...]
+    crowded: tuple[Path, ...] = ()
 
     @property
     def recognizing(self) -> tuple[str, ...]:
@@ -89,10 +91,11 @@ def opinions(
     against: Sequence[Path],
     gallery: Sequence[Path] = (),
 ) -> Opinions:
-    """What programs, by their names, make of the largest face of each photo by the embeddings of a recognizer each.
+    """What programs, by their names, make of a face of each photo by the embeddings of a recognizer each.
 
-    Each looks at the preview that it makes of a photo; the detector stands in for its own. A clear photo with a cloaked
-    one's pixels is left out. Raises `NoFaceError` where no cloaked, or no clear, photo shows a face.
+    Of the cloaked photos it is the one nearest to the clear ones, of others the largest. Each looks at the preview that
+    it makes of a photo; the detector stands in for its own. A clear photo with a cloaked one's pixels is left out.
+    Raises `NoFaceError` where no cloaked, or no clear, photo shows a face.
     """
     look = partial(_look, detector, {(app.preview, judge) for _, app, judge in programs})
     left_out: list[str] = []
@@ -108,7 +111,10 @@ def opinions(
     for name, app, judge in programs:
         sights = ([seen[app.preview, judge] for seen in some.values()] for some in (shared, clear, others))
         told.append(_opinion(name, app, judge, *sights))
-    return Opinions(tuple(shared), tuple(clear), len(others), tuple(told), tuple(left_out))
+    crowded = (
+        path for path, seen in clear.items() if any(each is not None and len(each) > 1 for each in seen.values())
+    )
+    return Opinions(tuple(shared), tuple(clear), len(others), tuple(told), tuple(left_out), tuple(crowded))
 
 
 def _seen(path: Path, look: Look, kind: str, marks: set[bytes], left_out: list[str]) -> Seen | None:
@@ -132,13 +138,14 @@ def _seen(path: Path, look: Look, kind: str, marks: set[bytes], left_out: list[s
 
 
 def _look(detector: Detector, views: Collection[View], pixels: Pixels) -> Seen:
-    """The embedding [1, d] of the largest face in each view of a photo; None where no face is found."""
-    seen: dict[View, Embeddings | None] = {}
+    """The embeddings [n, d] of the faces in each view of a photo, the largest first; None where no face is found."""
+    seen: dict[View, Sight] = {}
     for preview in {preview for preview, _ in views}:
         small = preview(pixels)
         faces = detector([small])[0]
         for view in (view for view in views if view[0] == preview):
-            seen[view] = embed(view[1], [Sighting(small, landmarks_of(faces[0]), True)]) if faces else None
+            found = [Sighting(small, landmarks_of(face), True) for face in faces]
+            seen[view] = embed(view[1], found) if found else None
     return seen
 
 
@@ -147,7 +154,9 @@ def _opinion(
 ) -> Opinion:
     own = app.card == judge.name
     rules = app if own else app.scaled(judge.threshold)
-    found, known, strangers = ([each for each in some if each is not None] for some in (shared, clear, others))
+    faces, known, strangers = ([each for each in some if each is not None] for some in (shared, clear, others))
+    known, strangers = ([each[:1] for each in some] for some in (known, strangers))
+    found = [nearest(each[None], torch.cat(known)) if known else each[:1] for each in faces]
     before = _same(rules, [*known, *strangers])[: len(known), : len(known)]
     after = _same(rules, [*known, *strangers, *found])
     matches = after[len(after) - len(found) :, : len(known)]

@@ -10,7 +10,7 @@ from faceveil.cli import main
 from faceveil.cli.check import _show, _show_opinions
 from faceveil.protocols.apps import APPS
 from faceveil.recognizers import store
-from people import landscape, portrait
+from people import group, landscape, portrait
 
 
 def run(*arguments) -> int:
@@ -47,6 +47,29 @@ def test_a_clear_photo_is_recognized(album, capfd):
 def test_a_cloaked_photo_is_not_recognized_in_other_photos(album, capfd):
     assert run(album / "1.jpg", "--against", album / "mine/2.png") == 0
     assert "verdict: not recognized in any of 1 clear photos" in capfd.readouterr().out
+
+
+def test_of_several_faces_the_one_nearest_to_the_person_is_measured(album, tmp_path, capfd):
+    """The larger face is cloaked, the smaller is the person's clear one."""
+    canvas = np.full((320, 560, 3), 120, np.uint8)
+    canvas[:, :320] = Photo.open(album / "1.jpg").pixels
+    canvas[80:240, 360:520] = portrait()[::2, ::2]
+    both = Photo.from_array(canvas).save(tmp_path / "both.png")
+    assert run(both, "--against", album / "mine/2.png") == 1
+    said = capfd.readouterr().out
+    assert "2 faces are in it; the one nearest to the clear photos counts" in said
+    assert "RECOGNIZED in up to 1 of 1" in said
+    assert run(both, "--against", album / "mine/2.png", "--as", "face_recognition") == 1
+    assert "RECOGNIZED by face_recognition" in capfd.readouterr().out
+
+
+def test_clear_photos_of_several_faces_are_told(album, tmp_path, capfd):
+    many = Photo.from_array(group()).save(tmp_path / "many.png")
+    for words in ([], ["--as", "face_recognition"]):
+        assert run(album / "1.jpg", "--against", many, *words) == 0
+        assert f"several faces, of which the largest counts: 1 ({many})" in capfd.readouterr().out
+        assert run(album / "1.jpg", "--against", many, "--json", *words) == 0
+        assert json.loads(capfd.readouterr().out)["crowded"] == [str(many)]
 
 
 def test_the_rank_in_a_gallery_counts_the_people_who_are_nearer(album, capfd):

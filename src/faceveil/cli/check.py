@@ -1,6 +1,7 @@
 """`faceveil check`: what a tracker who has other photos of the person would measure."""
 
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from statistics import median
@@ -30,10 +31,13 @@ NAMED = 5  # photos in one message
 def check(
     cloaked: Annotated[
         Path,
-        typer.Argument(help="A cloaked photo, or with --as a folder; largest faces are measured.", show_default=False),
+        typer.Argument(help="A cloaked photo, or with --as a folder.", show_default=False),
     ],
     against: Annotated[
-        list[Path], typer.Option(help="Clear photos of the same person, or a folder of them.", show_default=False)
+        list[Path],
+        typer.Option(
+            help="Clear photos of the same person, or a folder of them; largest faces count.", show_default=False
+        ),
     ],
     gallery: Annotated[
         Path | None,
@@ -61,9 +65,10 @@ def check(
 ) -> None:
     """Measure a cloaked photo against *other*, clear photos of the person, and the person's rank in a gallery.
 
-    With --as it says whether photo programs would take both for the same person, each with the preview that it makes,
-    its threshold and its way of sorting photos into people; the gallery is then in the same album. Of a folder the
-    photos whose names end in -cloaked are measured, and a line names those left out; where there is none, all are.
+    Of several faces in the cloaked photo the one that is nearest to the person's is measured. With --as it says whether
+    photo programs would take both for the same person, each with the preview that it makes, its threshold and its way
+    of sorting photos into people; the gallery is then in the same album. Of a folder the photos whose names end in
+    -cloaked are measured, and a line names those left out; where there is none, all are.
 
     Exit code 1: the cloaked face is taken for the same person in at least one of the photos, or nothing could be
     judged (no face is found, say, or no program knows the person from the clear photos). Exit code 2: the command was
@@ -106,6 +111,7 @@ def check(
         show_json(_report(cloaked, found))
     else:
         _show(cloaked, found)
+        _tell_crowded(found.crowded)
         _tell_unasked([each.name for each in judges])
     if any(finding.matched for finding in found.findings):
         raise typer.Exit(FAILED)
@@ -124,11 +130,22 @@ def _left_out(folder: Path, photos: list[Path]) -> str:
     """Which photos of a folder are not measured, and how to have them measured."""
     from faceveil.photo.files import one_line
 
-    named = ", ".join(
-        [one_line(photo.relative_to(folder)) for photo in photos[:NAMED]] + ["..."] * (len(photos) > NAMED)
-    )
+    named = _named([photo.relative_to(folder) for photo in photos])
     said = f"{one_line(folder)}: photos left out, as not named -cloaked: {len(photos)} ({named})"
     return f"{said}; to check them, give them one by one, or in a folder of their own"
+
+
+def _named(photos: Sequence[Path]) -> str:
+    """The first of some photos."""
+    from faceveil.photo.files import one_line
+
+    return ", ".join([*map(one_line, photos[:NAMED]), *["..."] * (len(photos) > NAMED)])
+
+
+def _tell_crowded(photos: Sequence[Path]) -> None:
+    """Say of which clear photos it may be somebody else's face that counts."""
+    if photos:
+        print(f"clear photos of several faces, of which the largest counts: {len(photos)} ({_named(photos)})")
 
 
 def _check_as(
@@ -161,6 +178,7 @@ def _check_as(
         show_json(_opinions_json(found))
     else:
         _show_opinions(found)
+        _tell_crowded(found.crowded)
     if found.recognizing or not found.misled:
         raise typer.Exit(FAILED)
 
@@ -207,7 +225,8 @@ def _verdict(found: "Opinions") -> str:
 
 def _opinions_json(found: "Opinions") -> dict[str, object]:
     told = [vars(opinion) | {"recognized": opinion.recognized} for opinion in found.opinions]
-    return {"cloaked": found.cloaked, "against": found.clear, "others": found.others, "opinions": told}
+    about = {"against": found.clear, "crowded": found.crowded, "others": found.others}
+    return {"cloaked": found.cloaked, **about, "opinions": told}
 
 
 def _show(cloaked: Path, found: "Check") -> None:
@@ -222,6 +241,8 @@ def _show(cloaked: Path, found: "Check") -> None:
         rank = [f"{finding.rank} of {found.people + 1}"] if found.people else []
         table.add_row(finding.recognizer, finding.treatment, *(f"{d:.2f}" for d in numbers), matched, *rank)
     Console().print(table)
+    if found.faces > 1:
+        print(f"{found.faces} faces are in it; the one nearest to the clear photos counts")
     most = max(finding.matched for finding in found.findings)
     if most:
         print(f"verdict: RECOGNIZED in up to {most} of {len(found.photos)} clear photos")
@@ -245,4 +266,5 @@ def _tell_unasked(asked: list[str]) -> None:
 
 def _report(cloaked: Path, found: "Check") -> dict[str, object]:
     findings = [vars(finding) | {"matched": finding.matched} for finding in found.findings]
-    return {"cloaked": cloaked, "against": found.photos, "people": found.people, "findings": findings}
+    about = {"faces": found.faces, "against": found.photos, "crowded": found.crowded, "people": found.people}
+    return {"cloaked": cloaked, **about, "findings": findings}
