@@ -162,6 +162,7 @@ def two_people(tmp_path, monkeypatch):
             photo.save(tmp_path / who / f"{who}_{number:04}.jpg")
     (tmp_path / "pairs.txt").write_text("2\t1\nann\t1\t2\nann\t1\tbob\t1\nbob\t1\t2\nann\t2\tbob\t2\n")
     monkeypatch.setattr(recognizers, "load", lambda name: recognizer())
+    monkeypatch.setattr("faceveil.cli.calibrate.ENOUGH", 4)
     monkeypatch.setattr(calibration, "speed", lambda *given: calibration.Speed(1, 2.5, 7.5))
     return tmp_path
 
@@ -183,6 +184,22 @@ def test_the_command_shows_what_it_measured_before_it_writes(two_people, monkeyp
         assert written.pop() == card.path("dlib")
         assert "dlib" in refused.stdout
         assert refused.stdout == shown.stdout
+
+
+def test_too_few_strangers_are_not_written(two_people, monkeypatch):
+    monkeypatch.setattr("faceveil.cli.calibrate.ENOUGH", 5)
+    monkeypatch.setattr(calibration, "write", lambda path, measured: pytest.fail("written"))
+    refused = CliRunner().invoke(app, [str(two_people), "dlib", "--write"])
+    assert "dlib: not written, as 4 pairs of strangers are too few" in str(refused.exception)
+    assert refused.stdout.split()[-3:] == ["dlib", "2.5/7.5", "2.5/7.5"]
+
+
+def test_the_tables_of_long_names_fit_eighty_columns(two_people, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = CliRunner().invoke(app, [str(two_people), "mobilefacenet-xiaoccer", "mobilenetv1-vggface2"]).stdout
+    assert max(map(len, shown.splitlines())) <= 80
+    assert [line.split()[0] for line in shown.splitlines()].count("mobilefacenet-xiaoccer") == 2
+    assert "…" not in shown
 
 
 @pytest.mark.parametrize("error", [WeightsError("facenet is not here"), KeyboardInterrupt()])

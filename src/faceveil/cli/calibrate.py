@@ -8,7 +8,7 @@ from typing import Annotated
 import torch
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from faceveil import datasets, recognizers
 from faceveil.cli.report import show_json, watch
@@ -23,6 +23,7 @@ from faceveil.types import Embeddings
 app = typer.Typer()
 
 BATCHES = (1, 16)
+ENOUGH = 100_000  # pairs of strangers for a card: ten of them lie below the threshold for 1e-4
 
 
 @app.command()
@@ -36,8 +37,8 @@ def calibrate(
     """Measure accuracy, thresholds and speed of recognizers on pairs of photos.
 
     Accuracy, in percent, is the mean over the folds of pairs.txt and their standard deviation. Below the distance under
-    "1e-3" lies one in a thousand pairs of strangers; TAR is the percentage of genuine pairs below it. Speed is in
-    milliseconds for an image, forward / forward and backward, alone and 16 at a time.
+    "1e-3" lies one in a thousand pairs of so many strangers; TAR is the percentage of genuine pairs below it. Speed is
+    in milliseconds for an image, forward / forward and backward, alone and 16 at a time.
 
     Example: faceveil calibrate ~/lfw facenet dlib
     """
@@ -55,9 +56,18 @@ def calibrate(
         if as_json:
             show_json([{"name": n, **asdict(c), "speed": list(map(asdict, s))} for n, c, s in rows])
         elif rows:
-            Console().print(_table(rows))
+            for table in (_accuracies(rows), _speeds(rows)):
+                Console().print(table)
         for name, measured, _ in rows if write else ():
-            calibration.write(cards.path(name), measured)
+            _write(name, measured)
+
+
+def _write(name: str, measured: Calibration) -> None:
+    """Puts the numbers on a card; raises `SettingError` where they come from too few strangers for verdicts."""
+    if measured.strangers < ENOUGH:
+        few = f"{name}: not written, as {measured.strangers} pairs of strangers are too few for its thresholds"
+        raise SettingError(f"{few}; take the folders of LFW, or {ENOUGH:,} pairs")
+    calibration.write(cards.path(name), measured)
 
 
 def _measure(name: str, dataset: Dataset, quiet: bool) -> tuple[str, Calibration, list[Speed]]:
@@ -70,12 +80,22 @@ def _measure(name: str, dataset: Dataset, quiet: bool) -> tuple[str, Calibration
     return name, measured, [calibration.speed(recognizer, batch) for batch in BATCHES]
 
 
-def _table(rows: list[tuple[str, Calibration, list[Speed]]]) -> Table:
+def _accuracies(rows: list[tuple[str, Calibration, list[Speed]]]) -> Table:
     rates = [name.removeprefix("far_") for name in calibration.RATES]
-    table = Table("name", "accuracy", "AUC", "TAR", *rates, *(f"ms of {batch}" for batch in BATCHES), box=None)
-    for name, measured, speeds in rows:
+    heads = ("name", "accuracy", "AUC", "TAR", *rates, "strangers")
+    table = Table(*(Column(head, no_wrap=True) for head in heads), box=None, collapse_padding=True, pad_edge=False)
+    for name, measured, _ in rows:
         accuracy = f"{100 * measured.accuracy:.2f}±{100 * measured.accuracy_std:.2f}"
         cells = [f"{distance:.3f}" for distance in measured.thresholds.values()]
-        cells += [f"{speed.forward:.1f}/{speed.both:.1f}" for speed in speeds]
-        table.add_row(name, accuracy, f"{measured.auc:.4f}", f"{100 * measured.tar:.1f}", *cells)
+        table.add_row(
+            name, accuracy, f"{measured.auc:.4f}", f"{100 * measured.tar:.1f}", *cells, str(measured.strangers)
+        )
+    return table
+
+
+def _speeds(rows: list[tuple[str, Calibration, list[Speed]]]) -> Table:
+    heads = ("name", *(f"ms of {batch}" for batch in BATCHES))
+    table = Table(*(Column(head, no_wrap=True) for head in heads), box=None, collapse_padding=True, pad_edge=False)
+    for name, _, speeds in rows:
+        table.add_row(name, *(f"{speed.forward:.1f}/{speed.both:.1f}" for speed in speeds))
     return table
