@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from faceveil.errors import UnwritablePhotoError
+from faceveil.errors import SettingError, UnwritablePhotoError
 from faceveil.photo import Photo, files, remove_leftovers
 from photos import encoded, names, read, scene
 
@@ -29,6 +29,10 @@ def test_the_suffix_names_the_format(tmp_path: Path) -> None:
     assert Photo.open(photo.save(tmp_path / "a.webp")).format == "WEBP"
     assert Photo.open(photo.save(tmp_path / "b")).format == "JPEG"
     assert Photo.open(photo.save(tmp_path / "c.png", format="bmp")).format == "BMP"
+    assert Photo.open(photo.save(tmp_path / "d.gif", format="bmp")).format == "BMP"
+    with pytest.raises(SettingError, match=r"'\.gif' is not a format of photos; choose one of jpeg, png"):
+        photo.save(tmp_path / "e.gif")
+    assert names(tmp_path) == ["a.webp", "b", "c.png", "d.gif"]
 
 
 def test_never_overwrites_unless_forced(tmp_path: Path) -> None:

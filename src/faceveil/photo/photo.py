@@ -10,7 +10,7 @@ from faceveil.errors import SettingError, UnreadablePhotoError, UnwritablePhotoE
 from faceveil.photo import files
 from faceveil.photo.colors import Alpha, from_image, is_colorless, on_white, to_image, to_srgb
 from faceveil.photo.encoding import DEFAULTS
-from faceveil.photo.formats import OPAQUE, format_named, format_of
+from faceveil.photo.formats import OPAQUE, format_named
 from faceveil.photo.reading import decode
 from faceveil.photo.sharing import resize
 from faceveil.photo.source import Source
@@ -138,12 +138,13 @@ class Photo:
     ) -> Path:
         """Writes a file, whole or not at all, in the given format or else the one that the path's suffix names.
 
-        Makes missing folders. Raises `UnwritablePhotoError` where the file exists (unless `force`), or where it
-        cannot be written.
+        Its own where the path has no suffix. Makes missing folders. Raises `UnwritablePhotoError` where the file exists
+        (unless `force`), or cannot be written, and `SettingError` for the suffix of no format.
         """
         path = Path(path)
+        named = format or (format_named(path.suffix) if path.suffix else None)
         try:
-            data = self.encode(format or format_of(path), keep_metadata)
+            data = self.encode(named, keep_metadata)
         except UnwritablePhotoError as error:
             raise UnwritablePhotoError(f"{files.one_line(path)}: {error}") from error
         files.publish(data, path, force=force)
