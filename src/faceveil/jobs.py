@@ -29,8 +29,8 @@ def plan(sources: Sequence[Path], output: Path | None = None, format: str | None
     the tree that it is, in a folder of its own name where there are several. Pictures that show clear faces go beside
     a photo, or into a folder beside `output`, never into it. What an earlier run wrote is no photo to cloak.
 
-    Raises `SettingError` where a folder has no `output` or that is a file, where there is no photo, and where two
-    photos would become one file or one would overwrite another.
+    Raises `SettingError` where a folder has no `output`, where that is a file or the root of a disk, where there is no
+    photo, and where two photos would become one file or one would overwrite another.
     """
     if output is not None and os.path.lexists(output) and not _is_folder(output):
         raise SettingError(f"-o {output} is a file; give a folder")
@@ -100,7 +100,10 @@ def _beside(source: Path) -> Job:
 
 
 def _under(output: Path, source: Path, name: Path) -> Job:
-    pictures = output.with_name(f"{output.name}-proofs") / name
+    whole = output if output.name.strip(".") else output.resolve()  # "." and ".." have names, too
+    if not whole.name:
+        raise SettingError(f"-o {output} is the root of a disk; give a folder in it")
+    pictures = whole.with_name(f"{whole.name}-proofs") / name
     return Job(source, output / name, pictures.with_name(pictures.name + PROOF))
 
 
