@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from faceveil import datasets, recognizers
 from faceveil.bench import EXPERIMENTS, Experiment, Plan, report, run
@@ -90,7 +90,7 @@ def _list(as_json: bool) -> None:
     if as_json:
         show_json([{"name": each.name, "title": each.title, "paper": each.paper} for each in EXPERIMENTS.values()])
         return
-    table = Table("experiment", "what", "paper", box=None)
+    table = Table(Column("experiment", no_wrap=True), "what", Column("paper", overflow="fold"), box=None)
     for each in EXPERIMENTS.values():
         table.add_row(each.name, each.title, each.paper)
     Console().print(table)
