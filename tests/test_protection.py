@@ -148,6 +148,22 @@ def test_settings_that_make_no_sense_are_errors(settings):
         faceveil.Protector(**settings)
 
 
+def test_what_is_no_list_of_recognizers_is_an_error():
+    for given in ({"surrogates": ()}, {"surrogates": "dlib"}, {"judges": "dlib"}):
+        with pytest.raises(SettingError, match="lists of recognizers' names, and one surrogate is needed"):
+            faceveil.Protector(**given)
+
+
+def test_settings_beside_a_protector_are_an_error(protector):
+    with pytest.raises(SettingError, match="has its own settings; leave out epsilon"):
+        faceveil.protect(faceveil.Photo.from_array(portrait()), protector, epsilon=1)
+
+
+def test_faces_beside_those_that_are_cloaked_are_counted():
+    chosen = faceveil.Protector(judges=(), choice=faceveil.Choice("largest"))
+    assert faceveil.protect(faceveil.Photo.from_array(group()), chosen).beside == 1
+
+
 def test_a_choice_that_makes_no_sense_is_an_error():
     with pytest.raises(SettingError, match="largest"):
         faceveil.Choice("biggest")
@@ -235,7 +251,7 @@ def test_each_photo_says_why_it_was_not_cloaked(error, told, tmp_path):
     assert len(outcomes) == 2
 
 
-@pytest.mark.parametrize(("stage", "written"), [("find", False), ("prove", True), ("reread", True)])
+@pytest.mark.parametrize(("stage", "written"), [("choose", False), ("prove", True), ("reread", True)])
 @pytest.mark.parametrize(
     ("error", "told"),
     [

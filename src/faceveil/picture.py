@@ -20,7 +20,8 @@ Color = tuple[int, int, int]
 
 def before_after(clear: Photo, shared: Photo, faces: Sequence[FaceProof]) -> Photo:
     """One row for each face. It shows the clear face, so it is for the person's own eyes."""
-    rows = [_row(clear.pixels, shared.pixels, face) for face in faces]
+    numbered = len(faces) > 1 or any(face.face.number for face in faces)
+    rows = [_row(clear.pixels, shared.pixels, face, numbered) for face in faces]
     sheet = Image.new("RGB", (rows[0].width, sum(row.height for row in rows) + LINE + GAP), "white")
     top = 0
     for row in rows:
@@ -30,10 +31,11 @@ def before_after(clear: Photo, shared: Photo, faces: Sequence[FaceProof]) -> Pho
     return Photo.from_array(np.asarray(sheet))
 
 
-def _row(clear: Pixels, shared: Pixels, face: FaceProof) -> Image.Image:
+def _row(clear: Pixels, shared: Pixels, face: FaceProof, numbered: bool) -> Image.Image:
     before, after = _crop(clear, face), _crop(shared, face)
     cloak = (128 + STRONGER * (after.astype(np.int16) - before)).clip(0, 255).astype(np.uint8)
-    panels = {"original": before, f"cloak, {STRONGER} times as strong": cloak, "cloaked": after}
+    which = f" face {face.face.number}" if numbered else ""
+    panels = {f"original{which}": before, f"cloak, {STRONGER} times as strong": cloak, "cloaked": after}
     words = LINE * (2 + len(face.by_recognizer))
     row = Image.new("RGB", (3 * SIDE + 4 * GAP, SIDE + LINE + 2 * GAP + words), "white")
     for i, (name, pixels) in enumerate(panels.items()):

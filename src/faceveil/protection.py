@@ -43,10 +43,11 @@ class Result:
     photo: Photo
     faces: tuple[FaceProof, ...]
     seconds: float
+    beside: int = 0  # faces that were found, and left as they are
 
     @property
     def recognized(self) -> bool:
-        """Whether anyone is still recognized."""
+        """Whether anyone whose face was cloaked is still recognized."""
         return any(face.recognized for face in self.faces)
 
 
@@ -95,6 +96,8 @@ class Protector:
         here or has no threshold, and `NoFaceError` where `targets` or `only_like` show no face.
         """
         self.device = choose(device)
+        if isinstance(surrogates, str) or isinstance(judges, str) or not (surrogates is None or len(surrogates)):
+            raise SettingError("surrogates and judges are lists of recognizers' names, and one surrogate is needed")
         if judges is None:
             judges = [card.name for card in _here()]
         if surrogates is None:
@@ -117,7 +120,10 @@ class Protector:
 
     def find(self, photo: Photo) -> list[Face]:
         """The faces of a photo that are to be cloaked, the largest first; raises `NoFaceError` where there is none."""
-        faces = self.detector([photo.pixels])[0]
+        return self.choose(photo, self.detector([photo.pixels])[0])
+
+    def choose(self, photo: Photo, faces: list[Face]) -> list[Face]:
+        """Those of all faces of a photo that are to be cloaked; raises `NoFaceError` where there is none."""
         if not faces:
             raise NoFaceError("no face found, nothing written; faces must be 24 pixels wide or more")
         if self.choice.faces == "largest":
@@ -151,7 +157,7 @@ class Protector:
     def cloak(
         self, photos: Sequence[Photo], faces: Sequence[Sequence[Face]], album: Album | None = None
     ) -> list[Photo]:
-        """The photos with those faces cloaked, all of them together."""
+        """The photos with those faces cloaked, all of them together (see `cloak`)."""
         return cloak(self.method, photos, faces, album)
 
     def see(self, photo: Photo, faces: Sequence[Face]) -> tuple[Own, ...]:
@@ -213,7 +219,8 @@ def cloak(
 ) -> list[Photo]:
     """The photos with those faces cloaked by a method, all of them together.
 
-    With an album, a person's cloaks are to stay apart from those in it, and from each other (see `Album`).
+    With an album, a person's cloaks are to stay apart from those in it, and from each other (see `Album`). Raises what
+    the method does: `SettingError` for settings that do not suit the faces, `RuntimeError` out of memory, say.
     """
     regions = [_regions(photo, found) for photo, found in zip(photos, faces, strict=True)]
     together = [region for own in regions for region in own]
@@ -235,14 +242,19 @@ def protect(photo: Photo, protector: Protector | None = None, album: Album | Non
     """Cloak the faces of a photo, and measure what it is worth on the bytes of the file that will be shared.
 
     `settings` are those of `Protector`; one that is made once serves any number of photos. With an album, veil's cloaks
-    of a person's photos are kept apart. Raises `NoFaceError`.
+    of a person's photos are kept apart. Raises `NoFaceError`, and what `Protector` raises; `SettingError` for settings
+    beside a protector, which has its own.
     """
     start = time.perf_counter()
+    if protector and settings:
+        raise SettingError(f"the protector has its own settings; leave out {', '.join(settings)}, or make another one")
     protector = protector or Protector(**settings)
-    faces = protector.find(photo)
+    found = protector.detector([photo.pixels])[0]
+    faces = protector.choose(photo, found)
     (cloaked,) = protector.cloak([photo], [faces], album)
     shared = Photo.open(BytesIO(cloaked.encode()), photo.width * photo.height)
-    return Result(cloaked, protector.prove(photo, shared, faces), time.perf_counter() - start)
+    proofs = protector.prove(photo, shared, faces)
+    return Result(cloaked, proofs, time.perf_counter() - start, len(found) - len(faces))
 
 
 @dataclass(frozen=True)
@@ -261,7 +273,8 @@ class Outcome:
     """What became of a job: proofs, or an error; neither where the file was there already.
 
     An error is `faceless` where the photo shows no face that is to be cloaked. A cloaked file may be `written`, and yet
-    not be measured. `clear` and `shared` are the photos as read and as read again, for pictures of them.
+    not be measured. So many faces `beside` were found and left as they are. `clear` and `shared` are the photos as read
+    and as read again, for pictures of them.
     """
 
     job: Job
@@ -271,6 +284,7 @@ class Outcome:
     written: bool = False
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
+    beside: int = 0
     clear: Photo | None = field(default=None, repr=False)
     shared: Photo | None = field(default=None, repr=False)
 
@@ -314,7 +328,7 @@ def protect_files(protector: Protector, jobs: Sequence[Job], writing: Writing | 
         behind: list[_Work] = []
         while group := ahead.result():
             ahead = pool.submit(next, groups, None)
-            _find(protector, group)
+            _find(protector, group, writing.longest)
             _cloak(protector, [work for work in group if work.faces], album)
             for work in group:
                 if work.cloaked is not None:
@@ -331,6 +345,7 @@ class _Work:
     job: Job
     clear: Photo | None = None
     faces: Sequence[Face] = ()
+    beside: int = 0
     cloaked: Photo | None = None
     written: bool = False
     shared: "Future[Photo] | None" = None
@@ -389,14 +404,19 @@ def _album(protector: Protector, jobs: Sequence[Job], writing: Writing) -> Album
     return album
 
 
-def _find(protector: Protector, group: Sequence[_Work]) -> None:
+def _find(protector: Protector, group: Sequence[_Work], longest: int | None) -> None:
     for work in group:
         start = time.perf_counter()
         try:
-            work.faces = protector.find(work.clear) if work.clear else ()
+            if work.clear:
+                found = protector.detector([work.clear.pixels])[0]
+                work.faces = protector.choose(work.clear, found)
+                work.beside = len(found) - len(work.faces)
         except (FaceveilError, *FOREIGN) as error:
             work.error = _told(work.job, error)
             work.faceless = isinstance(error, NoFaceError)
+            if work.faceless and longest:
+                work.error += f", in a copy of at most {longest} pixels (--longest)"
         work.seconds = time.perf_counter() - start
 
 
@@ -446,7 +466,14 @@ def _outcome(protector: Protector, work: _Work) -> Outcome:
         return Outcome(work.job, error=_unproven(work, error), written=work.written)
     seconds = work.seconds + time.perf_counter() - start
     return Outcome(
-        work.job, proofs, written=True, notes=work.clear.notes, seconds=seconds, clear=work.clear, shared=shared
+        work.job,
+        proofs,
+        written=True,
+        notes=work.clear.notes,
+        seconds=seconds,
+        beside=work.beside,
+        clear=work.clear,
+        shared=shared,
     )
 
 

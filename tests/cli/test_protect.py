@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -235,12 +236,71 @@ def test_targets_of_which_there_are_none_are_not_passed_over(me, tmp_path, capfd
     assert not me.with_name("me-cloaked.jpg").exists()
 
 
-def test_pictures_of_clear_faces_never_go_into_the_output(tmp_path):
+def test_pictures_of_clear_faces_never_go_into_the_output(tmp_path, capsys):
     for name in ("me.jpg", "me.png", "me.jpg-proof.png"):
         Photo.from_array(portrait()).save(tmp_path / "photos" / name)
     assert run(tmp_path / "photos", "-o", tmp_path / "out", "--picture") == 0
     assert sorted(map(str, contents(tmp_path / "out"))) == ["me.jpg", "me.png"]
     assert sorted(map(str, contents(tmp_path / "out-proofs"))) == ["me.jpg-proof.png", "me.png-proof.png"]
+    assert f"as they show clear faces): 2 in {tmp_path / 'out-proofs'}\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("output", "pictures"), [(".", "here-proofs"), ("..", "there-proofs"), ("on", "here/on-proofs")]
+)
+def test_pictures_go_beside_an_output_without_a_name_of_its_own(tmp_path, monkeypatch, output, pictures):
+    me = Photo.from_array(portrait()).save(tmp_path / "me.png")
+    (tmp_path / "there/here").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "there/here")
+    assert run(me, "-o", output, "--picture") == 0
+    assert (Path(output) / "me.png").is_file()
+    beside = tmp_path if output == ".." else tmp_path / "there"
+    assert [path.name for path in (beside / pictures).iterdir()] == ["me.png-proof.png"]
+
+
+def test_the_root_of_a_disk_is_no_output(me, capsys):
+    assert run(me, "-o", "/") == 2
+    assert "is the root of a disk; give a folder in it" in " ".join(capsys.readouterr().err.split())
+
+
+def test_faces_that_are_left_clear_are_told_and_others_have_their_own_numbers(tmp_path, capsys):
+    both = Photo.from_array(group()).save(tmp_path / "photos/both.png")
+    assert run(both, "--faces", "1") == 0
+    said = capsys.readouterr().out
+    assert "note: 1 other face is left clear\n" in said
+    assert "both-cloaked.png, face 1" in said.replace("\n", "") and "face 0" not in said
+    assert run(both, "--faces", "1", "--force", "--json") == 0
+    (photo,) = json.loads(capsys.readouterr().out)["photos"]
+    assert (photo["faces_left"], [face["number"] for face in photo["faces"]]) == (1, [1])
+    Photo.from_array(portrait()).save(tmp_path / "photos/me.png")
+    assert run(tmp_path / "photos", "-o", tmp_path / "out", "--faces", "largest") == 0
+    assert "note, of 1 photo: 1 other face is left clear\n" in capsys.readouterr().out
+    assert run(both, "--force") == 0
+    assert "left clear" not in capsys.readouterr().out
+
+
+def test_no_smaller_copy_is_advised_in_which_another_face_is_lost(tmp_path, capsys):
+    canvas = np.full((1280, 1600, 3), 120, np.uint8)
+    canvas[:, :1280] = np.asarray(Image.fromarray(portrait()).resize((1280, 1280)))
+    canvas[400:720, 1280:] = portrait()
+    assert run(Photo.from_array(canvas).save(tmp_path / "two.png")) == 0
+    said = capsys.readouterr().out
+    assert "on a smaller copy it shows less, but a small face in it is lost" in said
+    assert "--longest" not in said
+
+
+def test_notes_of_many_photos_are_told_once(tmp_path, capsys):
+    for name in "ab":
+        Image.fromarray(portrait()).convert("CMYK").save((tmp_path / name).with_suffix(".jpg"))
+    assert run(tmp_path, "-o", tmp_path / "out") == 0
+    assert "note, of 2 photos: its CMYK colors are written as RGB\n" in capsys.readouterr().out
+
+
+def test_where_a_smaller_copy_shows_no_face_it_is_said_to_be_one(tmp_path, capfd):
+    canvas = np.full((640, 960, 3), 120, np.uint8)
+    canvas[:320, :320] = portrait()
+    assert run(Photo.from_array(canvas).save(tmp_path / "me.png"), "--longest", "64") == 1
+    assert "or more, in a copy of at most 64 pixels (--longest)\n" in capfd.readouterr().err
 
 
 def test_what_was_not_measured_again_is_not_called_safe(me, capsys):
@@ -257,17 +317,22 @@ def test_what_was_not_measured_again_is_not_called_safe(me, capsys):
 @pytest.mark.parametrize(
     ("settings", "advice"),
     [
-        ([], "try --strength strong --force"),
-        (["--method", "bim"], "try --method veil --force"),
+        (["--set", "stride=0.001"], "try --strength strong --force"),
+        (["--epsilon", "0.5", "--strength", "strong"], "try --force without --epsilon"),
+        (["--set", "quality=99", "--longest", "200"], "try --force without --longest and --set quality"),
+        (["--set", "stride=0.001", "--strength", "strong"], "nothing stronger is known here; better not share it"),
+        (["--epsilon", "0.5", "--method", "bim"], "try --method veil --force"),
     ],
 )
-def test_advice_to_cloak_otherwise_overwrites_what_is_there(tmp_path, capfd, settings, advice):
+def test_advice_to_cloak_otherwise_is_none_that_was_taken_and_overwrites_what_is_there(
+    tmp_path, capfd, settings, advice
+):
     for name in "ab":
         Photo.from_array(portrait()).save(tmp_path / "photos" / f"{name}.png")
-    assert run(tmp_path / "photos/a.png", "--epsilon", "0.5", *settings) == 1
-    assert capfd.readouterr().out.endswith(f"; {advice}\n")
-    assert run(tmp_path / "photos", "-o", tmp_path / "out", "--epsilon", "0.5", *settings) == 1
-    assert [line.rpartition("; ")[2] for line in capfd.readouterr().err.splitlines()] == [advice] * 2
+    assert run(tmp_path / "photos/a.png", *settings) == 1
+    assert capfd.readouterr().out.endswith(f"faces; {advice}\n")
+    assert run(tmp_path / "photos", "-o", tmp_path / "out", *settings) == 1
+    assert [line.partition("; ")[2] for line in capfd.readouterr().err.splitlines()] == [advice] * 2
 
 
 def test_a_summary_says_nothing_of_who_is_recognized_where_that_was_not_measured(tmp_path, capsys):

@@ -3,7 +3,8 @@
 import json
 import os
 import warnings
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,6 +27,7 @@ gap or rhp."""
 
 
 SMALL, LARGE = 125, 250  # pixels: about the largest face whose cloak is not enlarged, and where one shows
+LEAST = 50  # pixels: a face that is smaller can hardly be cloaked
 AGAIN = "faceveil check measures what is there, --force makes it anew"
 
 
@@ -89,7 +91,11 @@ def protect(
         ),
     ] = None,
     picture: Annotated[
-        bool, typer.Option("--picture", help="Also write a before/after picture, for yourself.")
+        bool,
+        typer.Option(
+            "--picture",
+            help="Also write a before/after picture, for yourself: beside the photo, or into OUTPUT-proofs.",
+        ),
     ] = False,
     format: Annotated[
         str | None, typer.Option(help="Write JPEG, PNG, WebP, TIFF, BMP, HEIC or AVIF.", show_default="the photo's own")
@@ -164,38 +170,37 @@ def protect(
         seed,
     )
     writing = Writing(format, keep_metadata, force, max_pixels, longest)
-    reports = []
-    counts = dict.fromkeys(("cloaked", "skipped", "faceless", "failed", "recognized"), 0)
+    tally, reports = _Tally(), []
+    asked = {"--epsilon": epsilon, "--longest": longest, "--set quality": settings.get("quality")}
+    limits = [name for name, value in asked.items() if value is not None and not (strength and name == "--set quality")]
     for outcome in _followed(protect_files(protector, jobs, writing), len(jobs)):
         wanted = bool(outcome.faces) and (picture or (force and os.path.lexists(outcome.job.picture)))
         pictured = _picture(outcome, force) if wanted else None
-        counts[outcome.status] += 1
-        counts["recognized"] += outcome.recognized
-        counts["failed"] += wanted and not pictured
+        tally.add(outcome, pictured, missing=wanted and not pictured)
         if outcome.error:
             fail(outcome.error)
+        advice = _advice(outcome, method, surrogate, strength, limits)
         if as_json:
             reports.append(_report(outcome, pictured))
         elif len(jobs) == 1:
-            _show(outcome, pictured, _advice(outcome, method, surrogate))
+            _show(outcome, pictured, advice)
         elif outcome.recognized:
-            advice = _advice(outcome, method, surrogate)
             fail(f"{one_line(outcome.job.destination)}: still recognized by {_by(outcome)}; {advice}")
     if as_json:
         show_json(
             {
                 "photos": reports,
-                "counts": counts,
+                "counts": tally.counts,
                 "left_out": others,
                 "surrogates": [each.name for each in protector.surrogates],
                 "seed": seed,
             }
         )
     elif len(jobs) != 1:
-        print(_summary(counts))
+        tally.show()
     if others and not as_json:
         print(f"left out, {described(others)}; save them in one of these formats")
-    if counts["failed"] or counts["recognized"] or not counts["cloaked"] + counts["skipped"]:
+    if tally.bad:
         raise typer.Exit(FAILED)
 
 
@@ -268,15 +273,48 @@ def _followed(outcomes: "Iterator[Outcome]", total: int) -> "Iterator[Outcome]":
             yield outcome
 
 
-def _summary(counts: dict[str, int]) -> str:
-    """A line about many photos; it says nothing of who is recognized in those that were not measured."""
-    words = "{cloaked} cloaked, {skipped} there already{unmeasured}, {faceless} without a face to cloak (not copied)"
-    words += ", {failed} failed"
-    if not counts["skipped"]:
-        return (words + ", {recognized} still recognized").format(**counts, unmeasured="")
-    if counts["cloaked"]:
-        words += ", {recognized} of those cloaked now still recognized"
-    return f"{words}; {AGAIN}".format(**counts, unmeasured=" (not measured now)")
+class _Tally:
+    """What became of many photos."""
+
+    def __init__(self) -> None:
+        self.counts = dict.fromkeys(("cloaked", "skipped", "faceless", "failed", "recognized"), 0)
+        self.notes: Counter[str] = Counter()
+        self.pictures: list[Path] = []
+
+    def add(self, outcome: "Outcome", pictured: Path | None, *, missing: bool) -> None:
+        """One more, and its picture, if any, or that it is `missing`."""
+        self.counts[outcome.status] += 1
+        self.counts["recognized"] += outcome.recognized
+        self.counts["failed"] += missing
+        self.notes.update(_notes(outcome))
+        self.pictures += [pictured] if pictured else []
+
+    @property
+    def bad(self) -> bool:
+        """Whether some photo failed, nothing could be cloaked, or someone is still recognized."""
+        counts = self.counts
+        return bool(counts["failed"] or counts["recognized"] or not counts["cloaked"] + counts["skipped"])
+
+    def show(self) -> None:
+        """Each note once, where the pictures are, and a line about all."""
+        for note, times in self.notes.items():
+            print(f"note, of {times} photo{'s' * (times != 1)}: {note}")
+        if self.pictures:
+            where = os.path.commonpath([picture.parent for picture in self.pictures]) or "."
+            print(f"before and after (for yourself, as they show clear faces): {len(self.pictures)} in {where}")
+        print(self._summary())
+
+    def _summary(self) -> str:
+        """It says nothing of who is recognized in photos that were not measured."""
+        words = (
+            "{cloaked} cloaked, {skipped} there already{unmeasured}, {faceless} without a face to cloak (not copied)"
+        )
+        words += ", {failed} failed"
+        if not self.counts["skipped"]:
+            return (words + ", {recognized} still recognized").format(**self.counts, unmeasured="")
+        if self.counts["cloaked"]:
+            words += ", {recognized} of those cloaked now still recognized"
+        return f"{words}; {AGAIN}".format(**self.counts, unmeasured=" (not measured now)")
 
 
 def _picture(outcome: "Outcome", force: bool) -> Path | None:
@@ -300,8 +338,8 @@ def _show(outcome: "Outcome", pictured: Path | None, advice: str) -> None:
         print(f"{destination} is there already, and was not measured now; {AGAIN}")
     if not outcome.faces:
         return
-    show_proofs(console, destination, outcome.faces)
-    for note in (*outcome.notes, *_sized(outcome)):
+    show_proofs(console, destination, outcome.faces, outcome.beside)
+    for note in _notes(outcome, alone=True):
         print(f"note: {note}")
     print(f"cloaked in {outcome.seconds:.1f} s: {destination}")
     if pictured:
@@ -314,13 +352,23 @@ def _show(outcome: "Outcome", pictured: Path | None, advice: str) -> None:
         print("verdict: not recognized, by the recognizers and after the treatments above")
 
 
-def _sized(outcome: "Outcome") -> Iterator[str]:
-    """What to do about a face so large that its cloak is enlarged, and so shows."""
-    width = round(max(right - left for left, _, right, _ in (each.face.box for each in outcome.faces)))
-    if width >= LARGE and outcome.clear:
-        longest = round(max(outcome.clear.size) * SMALL / width)
-        better = f"on a smaller copy it shows less: --longest {longest} --force"
-        yield f"on a face {width} pixels wide a cloak shows; {better}"
+def _notes(outcome: "Outcome", *, alone: bool = False) -> Iterator[str]:
+    """What was lost in writing a photo, how many faces were not to be cloaked, and what to do about a large one.
+
+    The cloak of a large face is enlarged, and so shows; a smaller copy helps, where no other face is too small in it.
+    Of a photo `alone` it is told with its numbers.
+    """
+    yield from outcome.notes
+    if outcome.beside:
+        yield f"{outcome.beside} other face{'s are' if outcome.beside > 1 else ' is'} left clear"
+    widths = [right - left for left, _, right, _ in (each.face.box for each in outcome.faces)]
+    if outcome.clear and max(widths, default=0) >= LARGE:
+        part = SMALL / max(widths)
+        shows = f"on a face {f'{max(widths):.0f} pixels wide' if alone else f'of {LARGE} pixels or more'} a cloak shows"
+        longest = round(max(outcome.clear.size) * part) if alone else "PIXELS"
+        fits = min(widths) * part >= LEAST
+        less = f"shows less: --longest {longest} --force" if fits else "shows less, but a small face in it is lost"
+        yield f"{shows}; on a smaller copy it {less}"
 
 
 def _by(outcome: "Outcome") -> str:
@@ -328,13 +376,20 @@ def _by(outcome: "Outcome") -> str:
     return ", ".join(dict.fromkeys(verdict.recognizer for verdict in outcome.failing))
 
 
-def _advice(outcome: "Outcome", method: str, surrogates: list[str] | None) -> str:
+def _advice(
+    outcome: "Outcome", method: str, surrogates: list[str] | None, strength: Strength | None, limits: Sequence[str]
+) -> str:
+    """What may help where somebody is still recognized; `limits` are options that keep a cloak from being stronger."""
     strangers = [verdict.recognizer for verdict in outcome.failing if not verdict.attacked]
     if method != "veil":
         return "try --method veil --force"
     if strangers and surrogates:
         return f"cloak against it, too: --surrogate {strangers[0]} --force"
-    return "try --strength strong --force"
+    if limits:
+        return f"try --force without {' and '.join(limits)}"
+    if strength != Strength.strong:
+        return "try --strength strong --force"
+    return "nothing stronger is known here; better not share it"
 
 
 def _report(outcome: "Outcome", pictured: Path | None) -> dict[str, object]:
@@ -347,5 +402,6 @@ def _report(outcome: "Outcome", pictured: Path | None) -> dict[str, object]:
         "notes": outcome.notes,
         "seconds": outcome.seconds,
         "recognized": outcome.recognized if outcome.faces else None,
+        "faces_left": outcome.beside,
         "faces": [face_json(face) for face in outcome.faces],
     }

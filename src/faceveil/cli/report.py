@@ -45,10 +45,13 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def show_proofs(console: Console, name: Path, faces: "tuple[FaceProof, ...]") -> None:
-    """A table for each face: a row for each recognizer, with the distance after each treatment."""
-    for number, face in enumerate(faces):
-        which = f", face {number}" if len(faces) > 1 else ""
+def show_proofs(console: Console, name: Path, faces: "tuple[FaceProof, ...]", beside: int = 0) -> None:
+    """A table for each face: a row for each recognizer, with the distance after each treatment.
+
+    Faces have the numbers that --faces takes, where there are several with those `beside` them.
+    """
+    for face in faces:
+        which = f", face {face.face.number}" if len(faces) + beside > 1 else ""
         console.print(_distances(f"{name}{which}", face))
         found = "" if face.found else "; the detector no longer finds it"
         seen = f"SSIM {face.ssim:.3f}, PSNR {face.psnr:.1f} dB, largest change in the file {face.largest_change} of 255"
@@ -80,6 +83,7 @@ def _colored(text: str, recognized: bool) -> str:
 def face_json(face: "FaceProof") -> dict[str, object]:
     """A face's proof, for machines."""
     return {
+        "number": face.face.number,
         "box": face.face.box,
         "score": face.face.score,
         "found": face.found,

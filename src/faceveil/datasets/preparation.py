@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -118,7 +118,8 @@ class _Bench:
         unseen = {key: pixels for key, pixels in photos.items() if key not in self.found}
         if unseen:
             faces = self.find(list(unseen.values()))
-            self.found.add({key: list(map(astuple, each)) for key, each in zip(unseen, faces, strict=True)})
+            told = [[(face.box, face.landmarks, face.score) for face in each] for each in faces]
+            self.found.add(dict(zip(unseen, told, strict=True)))
         self.rows.add({key: self._cut(pixels, found) for key, pixels in photos.items() if (found := self.found[key])})
 
     def _cut(self, pixels: Pixels, found: Sequence[Any]) -> UInt8[ndarray, "height width 3"]:

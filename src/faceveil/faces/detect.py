@@ -7,7 +7,7 @@ its mirror image, and looks twice more at each face it found, which makes landma
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import accumulate, groupby
 
@@ -38,6 +38,7 @@ class Face:
     box: tuple[float, float, float, float]  # left, top, right, bottom; may reach outside of the photo
     landmarks: tuple[tuple[float, float], ...]  # x, y of both eyes, the nose, both mouth corners; left as seen is first
     score: float  # the probability of a face
+    number: int = field(default=0, compare=False)  # among the faces of its photo; 0 is the largest
 
     @property
     def area(self) -> float:
@@ -118,7 +119,8 @@ class Detector:
             columns = (found.photo, found.boxes, found.landmarks, found.scores)
             for number, box, landmarks, score in zip(*(column.tolist() for column in columns), strict=True):
                 faces[run[number]].append(Face(tuple(box), tuple(map(tuple, landmarks)), score))
-        return [sorted(found, key=lambda face: face.area, reverse=True) for found in faces]
+        ordered = (sorted(found, key=lambda face: face.area, reverse=True) for found in faces)
+        return [[replace(face, number=number) for number, face in enumerate(found)] for found in ordered]
 
     def find(self, photos: Sequence[Pixels]) -> Candidates:
         """The faces of photos that are large enough for one; photos of equal size stand side by side."""
