@@ -233,8 +233,8 @@ def test_few_people_teach_a_real_recognizer_to_see_through_cloaks_on_others(shar
         asr = false_non_match_rate(mixed.genuine, threshold_below(own.impostor, 1e-2))
         return asr, equal_error_rate(own), equal_error_rate(mixed)
 
-    (asr, clear_eer, mixed_eer), (asr_after, clear_after, mixed_after) = judged(base), judged(hardened)
+    (asr, _, mixed_eer), (asr_after, clear_after, mixed_after) = judged(base), judged(hardened)
     assert asr > 0.6
     assert asr_after < asr - 0.15
     assert mixed_after < 0.75 * mixed_eer
-    assert clear_eer < clear_after < 0.15
+    assert clear_after < 0.13

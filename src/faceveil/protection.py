@@ -312,7 +312,8 @@ def protect_files(protector: Protector, jobs: Sequence[Job], writing: Writing | 
     Photos are read ahead and written behind while others are cloaked; a few are in memory at a time. A file that is
     there already is left alone, so that a run that was killed goes on where it was. A method that cloaks a person's
     photos alike knows the person from the first photos, also from those that were cloaked before; one that keeps a
-    person's cloaks apart knows them, too, and the last few that were cloaked beside them.
+    person's cloaks apart reads all of the jobs that were done before first, and the last few that were cloaked beside
+    them.
     """
     writing = writing or Writing()
     album = _album(protector, jobs, writing)
