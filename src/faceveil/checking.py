@@ -75,16 +75,15 @@ def check(
     left_out: list[str] = []
     crowded: list[Path] = []
 
-    def embedded(paths: Iterable[Path]) -> dict[Path, list[Embeddings]]:
+    def embedded(paths: Iterable[Path], crowded: list[Path]) -> dict[Path, list[Embeddings]]:
         """What each judge sees in each photo; no more than one photo is in memory."""
         found = ((path, _face(detector, path, cloaked, left_out, crowded)) for path in paths)
         return {path: [embed(judge, [face]) for judge in judges] for path, face in found if face}
 
-    own = embedded(against)
+    own = embedded(against, crowded)
     if not own:
         raise NoFaceError(f"no clear photo of the person shows a face{because(left_out)}; give others with --against")
-    several = tuple(crowded)
-    others = {person: embedded(paths) for person, paths in (gallery or {}).items()}
+    others = {person: embedded(paths, []) for person, paths in (gallery or {}).items()}
     people = [photos for photos in others.values() if photos]
     findings = []
     for i, judge in enumerate(judges):
@@ -95,7 +94,7 @@ def check(
         for j, treatment in enumerate(TREATMENTS):
             rank = 1 + sum(bool(near[j] < away[j].min()) for near in strangers) if people else None
             findings.append(Finding(judge.name, treatment, judge.threshold, tuple(away[j].tolist()), rank))
-    return Check(tuple(own), tuple(findings), len(people), tuple(left_out), len(faces), several)
+    return Check(tuple(own), tuple(findings), len(people), tuple(left_out), len(faces), tuple(crowded))
 
 
 def nearest(faces: Float[Tensor, "n k d"], known: Float[Tensor, "m d"]) -> Float[Tensor, "n d"]:

@@ -319,7 +319,9 @@ def test_what_was_not_measured_again_is_not_called_safe(me, capsys):
     [
         (["--set", "stride=0.001"], "try --strength strong --force"),
         (["--epsilon", "0.5", "--strength", "strong"], "try --force without --epsilon"),
-        (["--set", "quality=99", "--longest", "200"], "try --force without --longest and --set quality"),
+        (["--set", "quality=99", "--longest", "200"], "try --force without --set quality"),
+        (["--set", "stride=0.001", "--longest", "300"], "try --strength strong --force"),
+        (["--set", "stride=0.001", "--longest", "300", "--strength", "strong"], "try --force without --longest"),
         (["--set", "stride=0.001", "--strength", "strong"], "nothing stronger is known here; better not share it"),
         (["--epsilon", "0.5", "--method", "bim"], "try --method veil --force"),
     ],

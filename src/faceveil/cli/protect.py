@@ -171,8 +171,8 @@ def protect(
     )
     writing = Writing(format, keep_metadata, force, max_pixels, longest)
     tally, reports = _Tally(), []
-    asked = {"--epsilon": epsilon, "--longest": longest, "--set quality": settings.get("quality")}
-    limits = [name for name, value in asked.items() if value is not None and not (strength and name == "--set quality")]
+    asked = {"--epsilon": epsilon, "--set quality": None if strength else settings.get("quality"), "--longest": longest}
+    limits = [name for name, value in asked.items() if value is not None]
     for outcome in _followed(protect_files(protector, jobs, writing), len(jobs)):
         wanted = bool(outcome.faces) and (picture or (force and os.path.lexists(outcome.job.picture)))
         pictured = _picture(outcome, force) if wanted else None
@@ -379,16 +379,21 @@ def _by(outcome: "Outcome") -> str:
 def _advice(
     outcome: "Outcome", method: str, surrogates: list[str] | None, strength: Strength | None, limits: Sequence[str]
 ) -> str:
-    """What may help where somebody is still recognized; `limits` are options that keep a cloak from being stronger."""
+    """What may help where somebody is still recognized; `limits` are options that may keep a cloak from being stronger.
+
+    A smaller copy is the last to be given up: it shows less.
+    """
     strangers = [verdict.recognizer for verdict in outcome.failing if not verdict.attacked]
     if method != "veil":
         return "try --method veil --force"
     if strangers and surrogates:
         return f"cloak against it, too: --surrogate {strangers[0]} --force"
-    if limits:
-        return f"try --force without {' and '.join(limits)}"
+    if weaker := [limit for limit in limits if limit != "--longest"]:
+        return f"try --force without {' and '.join(weaker)}"
     if strength != Strength.strong:
         return "try --strength strong --force"
+    if limits:
+        return "try --force without --longest"
     return "nothing stronger is known here; better not share it"
 
 

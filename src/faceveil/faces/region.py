@@ -79,8 +79,8 @@ class Region:
     def paste(self, cloak: Float[Tensor, "3 h w"], onto: Pixels, clear: Pixels) -> None:
         """Add a cloak on the grid to the photo `onto`, whose pixels were `clear`; enlarged where the grid is coarser.
 
-        Where faces lie over each other, no channel moves by more than the larger cloak does, and by no less for a cloak
-        that is nothing there.
+        Where faces lie over each other, no channel moves by more than the larger cloak does; one that changes nothing
+        there leaves the other as it is.
         """
         levels = 255 * cloak
         if self.side > GRID:
