@@ -34,7 +34,7 @@ def before_after(clear: Photo, shared: Photo, faces: Sequence[FaceProof]) -> Pho
 def _row(clear: Pixels, shared: Pixels, face: FaceProof, numbered: bool) -> Image.Image:
     before, after = _crop(clear, face), _crop(shared, face)
     cloak = (128 + STRONGER * (after.astype(np.int16) - before)).clip(0, 255).astype(np.uint8)
-    which = f" face {face.face.number}" if numbered else ""
+    which = f", face {face.face.number}" if numbered else ""
     panels = {f"original{which}": before, f"cloak, {STRONGER} times as strong": cloak, "cloaked": after}
     words = LINE * (2 + len(face.by_recognizer))
     row = Image.new("RGB", (3 * SIDE + 4 * GAP, SIDE + LINE + 2 * GAP + words), "white")
