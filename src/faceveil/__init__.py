@@ -1,4 +1,4 @@
-"""faceveil cloaks the faces in your photos so that face recognition cannot tell who you are, and proves it."""
+"""faceveil cloaks the faces in your photos against face recognition, and proves what that is worth."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

@@ -64,7 +64,9 @@ class Engine:
         try:
             from lightning_fabric import Fabric
         except ImportError as error:
-            raise SettingError("training needs Lightning Fabric; run: pip install 'faceveil[train]'") from error
+            raise SettingError(
+                "training needs Lightning Fabric; run in a clone of faceveil: pip install '.[train]'"
+            ) from error
         every, here = (int(os.environ.get(name, "1")) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
         fabric = Fabric(
             accelerator=choose(self.device).type,

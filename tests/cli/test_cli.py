@@ -28,7 +28,7 @@ def test_its_documentation_is_up_to_date():
 def test_help_shows_what_stands_in_brackets(capsys):
     with pytest.raises(SystemExit):
         main(["serve", "--help"])
-    assert 'pip install "faceveil[serve]"' in " ".join(capsys.readouterr().out.split())
+    assert 'pip install ".[serve]"' in " ".join(capsys.readouterr().out.split())
 
 
 def test_completes_commands_in_the_shell():

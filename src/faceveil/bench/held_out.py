@@ -216,7 +216,9 @@ def ssimulacra2(pixels: Pixels, others: Pixels) -> float:
     try:
         from ssimulacra2 import compute_ssimulacra2
     except ImportError:
-        raise SettingError('ssimulacra2 is not installed; pip install "faceveil[ssimulacra2]"') from None
+        raise SettingError(
+            'ssimulacra2 is not installed; run in a clone of faceveil: pip install ".[ssimulacra2]"'
+        ) from None
     with TemporaryDirectory() as folder:
         paths = [str(Path(folder) / name) for name in ("clear.png", "cloaked.png")]
         for path, picture in zip(paths, (pixels, others), strict=True):

@@ -53,7 +53,7 @@ class Commands(TyperGroup):
 app = typer.Typer(
     name="faceveil",
     cls=Commands,
-    help="Cloaks the faces in your photos so that face recognition cannot tell who you are, and proves it.",
+    help="Cloaks the faces in your photos against face recognition, and proves what that is worth.",
     no_args_is_help=True,
     rich_markup_mode=MARKUP,
     pretty_exceptions_enable=False,
@@ -72,7 +72,7 @@ def _callback(
         bool | None, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = None,
 ) -> None:
-    """Cloaks the faces in your photos so that face recognition cannot tell who you are, and proves it."""
+    """Cloaks the faces in your photos against face recognition, and proves what that is worth."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -116,7 +116,10 @@ def protect(
     ] = None,
     judge: Annotated[
         list[str] | None,
-        typer.Option(help="Measure with this recognizer, too (may be repeated).", show_default="all that are here"),
+        typer.Option(
+            help="Measure with this recognizer and the surrogates alone (may be repeated).",
+            show_default="all that are here",
+        ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     seed: Annotated[

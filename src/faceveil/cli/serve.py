@@ -38,7 +38,7 @@ def serve(
     """Serve a trained module of APF: gradients of few bits in, noise out; no photo comes, and nothing is stored.
 
     Logs are lines of JSON on standard error, without contents or clients' addresses. SIGTERM finishes what has begun.
-    The wire format, and how to deploy it, are in docs/service.md. Needs `pip install "faceveil[serve]"`.
+    The wire format, and how to deploy it, are in docs/service.md. Needs `pip install ".[serve]"` in a clone.
 
     Examples:
 
@@ -59,7 +59,9 @@ def serve(
         from faceveil.service.client import LOOPBACK
         from faceveil.service.server import Limits, application, run
     except ModuleNotFoundError as error:
-        raise SettingError(f'{error.name} is not installed; run: pip install "faceveil[serve]"') from error
+        raise SettingError(
+            f'{error.name} is not installed; run in a clone of faceveil: pip install ".[serve]"'
+        ) from error
     if "" in (token, os.environ.get("FACEVEIL_TOKEN")):
         raise SettingError("the token is empty; fill FACEVEIL_TOKEN, or unset it to serve everybody")
     if token and not TOKEN.fullmatch(token):

@@ -88,6 +88,6 @@ def _heif_decoder() -> type[ImageFile]:
     try:
         from pillow_heif import HeifImageFile
     except ImportError as error:
-        raise UnreadablePhotoError('is a HEIC photo; run: pip install "faceveil[heif]"') from error
+        raise UnreadablePhotoError('is a HEIC photo; run in a clone of faceveil: pip install ".[heif]"') from error
     decoder: type[ImageFile] = HeifImageFile
     return decoder

@@ -67,5 +67,7 @@ def _save_heif(image: Image.Image, stream: io.BytesIO, options: dict[str, Any]) 
     try:
         import pillow_heif
     except ImportError as error:
-        raise UnwritablePhotoError('HEIC needs an encoder; run: pip install "faceveil[heif]"') from error
+        raise UnwritablePhotoError(
+            'HEIC needs an encoder; run in a clone of faceveil: pip install ".[heif]"'
+        ) from error
     pillow_heif.from_pillow(image).save(stream, **deepcopy(options))  # it writes into its options
