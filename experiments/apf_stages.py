@@ -33,6 +33,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, nargs="+", required=True)
     parser.add_argument("--pairs", type=int, default=400, help="of each data set; 0 for all")
     parser.add_argument("--photos", type=int, default=SCHOOL.photos, help="how many of each person are learned from")
+    parser.add_argument("--probe", default=PROBE, help="the device's recognizer")
     parser.add_argument("--steps", type=int, default=STAGED["steps"], help="of the attack; the paper's are 30")
     arguments = parser.parse_args()
     plan = replace(
@@ -42,7 +43,7 @@ def main() -> None:
         training=replace(SCHOOL, photos=arguments.photos),
     )
     data = {path.name: datasets.open(path) for path in (arguments.pins, *arguments.data)}
-    nets = tuple(map(recognizers.load, (PROBE, SERVER)))
+    nets = tuple(map(recognizers.load, (arguments.probe, SERVER)))
     finished = bench.run(
         replace(TABLES, name="apf-stages", full=plan, measure=measure), data, [nets], arguments.out, track=track
     )

