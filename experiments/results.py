@@ -65,7 +65,10 @@ def _section(name: str, run: Run) -> str:
         for number, about in enumerate(run.experiment.figures(run.cells), 1)
     )
     title = f"## {run.experiment.name}\n\n{run.experiment.paper}\n"
-    return "\n".join([title, report.text(run) + _missing(run), f"```console\n{report.command(run)}\n```\n", *pictures])
+    told = f"\n**Found:** {run.experiment.findings}\n" if run.experiment.findings else ""
+    return "\n".join(
+        [title, report.text(run) + told + _missing(run), f"```console\n{report.command(run)}\n```\n", *pictures]
+    )
 
 
 def _missing(run: Run) -> str:

@@ -208,7 +208,7 @@ def train(
     _agree(fabric, folder, len(history))
     if len(history) > epochs:
         done = f"{folder / CHECKPOINT} has learned for {len(history)} epochs already, not {epochs}"
-        raise SettingError(f"{done}; ask for {len(history)} or more, or choose another folder")
+        raise SettingError(f"{done}; ask for {len(history)} or more, choose another folder, or delete {folder}")
     for epoch in range(len(history) + 1, epochs + 1):
         torch.manual_seed(_number(seed, epoch, fabric.global_rank))
         generator = Generator().manual_seed(_number(seed, epoch, fabric.global_rank))
@@ -305,7 +305,7 @@ def resume(path: Path, settings: Mapping[str, Any], device: torch.device) -> dic
         both = {**earlier, **settings}
         other = next(name for name in both if earlier.get(name) != settings.get(name))
         found = f"{other} {earlier.get(other)!r}, not {settings.get(other)!r}"
-        raise SettingError(f"{path} is of a run with {found}; choose another folder")
+        raise SettingError(f"{path} is of a run with {found}; choose another folder, or delete {path.parent}")
     return state
 
 

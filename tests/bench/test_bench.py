@@ -17,7 +17,7 @@ from torch.nn.functional import interpolate
 import faceveil
 from attacks.toys import recognizer
 from bench.miniature import Counter, album, counting
-from faceveil.bench import Table, run, running, write
+from faceveil.bench import Table, plots, run, running, write
 from faceveil.bench.cilloni.breadth import BREADTH
 from faceveil.bench.cilloni.strategies import STRATEGIES
 from faceveil.bench.material import People
@@ -264,6 +264,30 @@ def test_the_report_says_the_same_everywhere(photos, net, tmp_path):
     limited = replace(done, experiment=replace(done.experiment, at_most=2))
     assert "--at-most 2 --quick --seed 3" in command(limited)
     assert load(record(limited), done.experiment) == limited
+
+
+def test_what_we_found_on_our_data_is_in_no_other_report(photos, net, tmp_path):
+    experiment = replace(counting(Counter()), notes="how to read it", findings="what we found")
+    finished = run(experiment, {"a": photos}, [(net,)], tmp_path)
+    write(finished, tmp_path)
+    pages = [(tmp_path / name).read_text("utf-8") for name in ("index.html", "table.md")]
+    assert all("how to read it" in page and "what we found" not in page for page in pages)
+
+
+def test_no_plot_of_an_earlier_run_stays(photos, net, tmp_path):
+    finished = run(counting(Counter()), {"a": photos}, [(net,)], tmp_path)
+    for name in ("plot-1.png", "plot-2.png", "plot-10.png"):
+        (tmp_path / name).write_bytes(b"older")
+    write(finished, tmp_path)
+    assert [path.name for path in tmp_path.glob("plot-*")] == ["plot-1.png"]
+    assert (tmp_path / "plot-1.png").read_bytes() != b"older"
+
+
+def test_bars_below_zero_are_seen():
+    (axes,) = plots.bars(["a", "b"], {"x": [0.9, -0.1], "y": [float("nan"), -0.5]}, "place", "share").axes
+    assert axes.get_ylim()[0] < -0.5
+    (axes,) = plots.bars(["a"], {"x": [0.9]}, "place", "share").axes
+    assert axes.get_ylim()[0] == 0
 
 
 def test_reads_a_run_whose_cells_do_not_tell_their_day(photos, net, tmp_path):

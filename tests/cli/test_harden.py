@@ -2,12 +2,14 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 import torch
 from typer.testing import CliRunner
 
 from faceveil import cache, recognizers
+from faceveil.cli.harden import _threshold
 from faceveil.cli.harden import app as harden
 from faceveil.cli.train import app as train
 from faceveil.errors import SettingError
@@ -42,6 +44,7 @@ def test_a_hardened_recognizer_is_here_like_any_other(people):
     assert loaded.threshold == pytest.approx(told["thresholds"]["far_1e-3"])
     assert not torch.equal(loaded(images), recognizers.load(BASE)(images))
     assert len(told["people"]) == 3
+    assert told["strangers"] == 9  # pairs of two people's three photos
     assert told["trained_on"] == f"{card.read(BASE).trained_on}; then 9 photos of 3 people, clear and cloaked with bim"
     assert told["epochs"][0].keys() == {"clear", "bim"}
     assert not (cache.folder() / "training" / "harder").exists()
@@ -78,3 +81,10 @@ def test_a_recognizer_that_sees_all_people_alike_takes_no_part_in_protect(people
 def test_what_cannot_be_is_said(people, arguments, message):
     with pytest.raises(SettingError, match=message):
         call(harden, BASE, "--data", people, *arguments)
+
+
+def test_a_threshold_from_few_strangers_is_said_to_be():
+    kept = replace(card.read(BASE), name="hard", thresholds={"far_1e-3": 0.75})
+    few = _threshold(kept, 9)
+    assert few.startswith("same person below 0.750, the nearest of only 9 pairs of strangers; measure it: ")
+    assert _threshold(kept, 1000).endswith("(one false match in 1,000, of 1000 pairs of strangers)")

@@ -120,10 +120,10 @@ def test_what_the_cloud_learned_to_fool_was_attacked_too(kept):
     assert Apf((PROBE,), model=str(kept)).attacked == (PROBE.name, "toy-9")
 
 
-def test_so_was_what_a_server_says_that_its_own_module_learned_to_fool(kept):
+def test_or_else_what_a_server_says_that_its_own_module_learned_to_fool(kept):
     cloud = Remote("http://localhost")
     cloud.fools = ("toy-8", PROBE.name)
-    assert Apf((PROBE,), model=str(kept), cloud=cloud).attacked == (PROBE.name, "toy-9", "toy-8")
+    assert Apf((PROBE,), model=str(kept), cloud=cloud).attacked == (PROBE.name, "toy-8")
 
 
 def test_another_attack_is_refused():

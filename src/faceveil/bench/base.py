@@ -54,10 +54,11 @@ class Table:
 class Experiment:
     """A published experiment.
 
-    `original` says on what the paper ran it, `printed` what it printed, by row and column,
-    and `notes` how to read it. Each of `recognizers` fills cells of its own; of several with `+` between, cloaks are
-    made against all together. Cloaks are measured with the `judges`, or where there are none with their surrogates.
-    `at_most` is how many people, pairs or probes it was limited to.
+    `original` says on what the paper ran it, `printed` what it printed, by row and column, `notes` how to read it, and
+    `findings` what we found ourselves, on data that docs/results.md tells of: no report of another's has them. Each of
+    `recognizers` fills cells of its own; of several with `+` between, cloaks are made against all together. Cloaks are
+    measured with the `judges`, or where there are none with their surrogates. `at_most` is how many people, pairs or
+    probes it was limited to.
 
     `measure` fills one cell; `table` and `figures`, by their captions, show all of them.
     """
@@ -74,6 +75,7 @@ class Experiment:
     measure: Callable[[Material, Settings], Found]
     table: Callable[[Sequence[Cell]], Table]
     figures: Callable[[Sequence[Cell]], Mapping[str, Figure]]
+    findings: str = ""
     judges: tuple[str, ...] = ()
     at_most: int | None = None
 

@@ -105,7 +105,7 @@ def bars(
     """Shares in groups of bars, one of each series at each place; no bar where a share is not a number.
 
     Fills and hatches tell them apart, each bar bears its percentage, so that 0 is seen, too; and a line shows what
-    chance would give, if known.
+    chance would give, if known. Shares may lie below zero.
     """
     figure, (axes,) = panels(1, width=10, height=4.5)
     width = 0.86 / len(series)
@@ -123,7 +123,10 @@ def bars(
         axes.bar_label(drawn, told, fontsize=7, padding=2, rotation=90 if width * 40 < len(places) else 0)
     if chance is not None:
         axes.axhline(chance, label=f"chance: {100 * chance:.1f} %", color="0.45", linestyle="--")
-    axes.set(xlabel=x, ylabel=y, ylim=(0, 1.08))
+    least = min((share for shares in series.values() for share in shares if not isnan(share)), default=0.0)
+    axes.set(xlabel=x, ylabel=y, ylim=(min(0, 1.2 * least), 1.08))
+    if least < 0:
+        axes.axhline(0, color="black", linewidth=0.8)
     axes.set_xticks(range(len(places)), places)
     axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
     axes.spines[["top", "right"]].set_visible(False)

@@ -39,7 +39,7 @@ summary { cursor: pointer; font-weight: bold }
 
 
 def write(run: Run, folder: Path) -> None:
-    """Writes index.html, table.md, table.csv, cells.json and plots into a folder, over those of an earlier run."""
+    """Writes index.html, table.md, table.csv, cells.json and plots into a folder, in place of an earlier run's."""
     table = run.experiment.table(run.cells)
     pictures = {caption: png(figure) for caption, figure in run.experiment.figures(run.cells).items()}
     files = {
@@ -51,6 +51,9 @@ def write(run: Run, folder: Path) -> None:
     files |= {f"plot-{number}.png": picture for number, picture in enumerate(pictures.values(), 1)}
     for name, data in files.items():
         publish(data, folder / name, force=True)
+    for older in folder.glob("plot-*.png"):
+        if older.name not in files:
+            older.unlink()
 
 
 def text(run: Run) -> str:

@@ -247,13 +247,15 @@ HARDENING = Experiment(
         "first data set is the one learned from; of it, other people are tested. Made against: the recognizer before "
         "hardening, as in the paper, or the hardened one, by somebody who has it. A recognizer hardened with veil is "
         "an oracle tracker's, who runs our own cloaks on photos of other people (Radiya-Dixit et al., 2022), and keeps "
-        "to what the recognizer knew of clear photos by an anchor of 10. "
+        "to what the recognizer knew of clear photos by an anchor of 10."
+    ),
+    findings=(
         "As in the paper AdvFaces' success falls, on another data set as far (with the anchor), on the same one less, "
-        "and that of latent-space cloaks hardly falls; Fawkes's falls less. The likely cause is that 750 "
-        "photos were learned from, not 20,000: clear photos are missed more often afterwards, too; with AdvFaces less "
-        "with the anchor, with veil in spite of it. Whoever learned from veil's cloaks knows most of LFW's people in "
-        "veil's cloaks, and few in those of APF and TIP-IM. Cloaks made against the hardened recognizer hide from it "
-        "again, all or nine of ten."
+        "and that of latent-space cloaks hardly falls; Fawkes's falls less. The likely cause is that 750 photos were "
+        "learned from, not 20,000: clear photos are missed more often afterwards, too; with AdvFaces less with the "
+        "anchor, with veil in spite of it. Whoever learned from veil's cloaks knows most of LFW's people in veil's "
+        "cloaks, and few in those of APF and TIP-IM. Cloaks made against the hardened recognizer hide from it again, "
+        "all or nine of ten."
     ),
     recognizers=("mobilefacenet-foamliu",),
     full=Plan(

@@ -50,7 +50,7 @@ def bench(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Where the report goes.", show_default="./bench/EXPERIMENT")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Another seed, other people.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, other people.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -113,7 +113,7 @@ def _limited(experiment: Experiment, most: int) -> Experiment:
 
 
 def _listed(names: str | None, usual: Sequence[str]) -> Sequence[str]:
-    return names.split(",") if names else usual
+    return [name.strip() for name in names.split(",")] if names else usual
 
 
 def _named(text: str) -> tuple[str, str]:

@@ -19,6 +19,8 @@ from faceveil.training import Engine
 
 app = typer.Typer()
 
+FEW = 1_000  # pairs: of fewer none can be the one in a thousand
+
 
 @app.command("harden")
 def harden_(
@@ -97,7 +99,7 @@ def learn(
     """Trains a recognizer, keeps it in the store under a name, and says what it is; a stopped run goes on."""
     cards.check(name)
     if name in cards.names() and not force:
-        raise SettingError(f"there is a recognizer {name}; choose another --name, or replace it with --force")
+        raise SettingError(f"there is a recognizer {name}; choose another name, or replace it with --force")
     first = os.environ.get("RANK", "0") == "0"
     device, folder = choose(engine.device), cache.folder() / "training" / name
     watched = partial(watch, quiet=as_json or not first)
@@ -113,9 +115,10 @@ def learn(
     kept = store.keep(done.recognizer.card, done.recognizer.network, about)
     shutil.rmtree(folder)
     if as_json:
-        show_json({"name": name, "trained_on": kept.trained_on, "thresholds": kept.thresholds, **about})
+        told = {"trained_on": kept.trained_on, "thresholds": kept.thresholds, "strangers": done.strangers}
+        show_json({"name": name, **told, **about})
     else:
-        typer.echo(f"{name}: {_losses(done.history)}; {kept.trained_on}; {_threshold(kept)}")
+        typer.echo(f"{name}: {_losses(done.history)}; {kept.trained_on}; {_threshold(kept, done.strangers)}")
 
 
 def _losses(history: Sequence[dict[str, float]]) -> str:
@@ -124,8 +127,13 @@ def _losses(history: Sequence[dict[str, float]]) -> str:
     return f"loss {', '.join(told)}"
 
 
-def _threshold(card: Card) -> str:
+def _threshold(card: Card, strangers: int) -> str:
+    """Where it takes two photos for one person, and how to measure that where it was done badly, or not at all."""
+    better = f"measure it: faceveil calibrate LFW {card.name} --write"
     if not card.thresholds:
         told = "no threshold, so that protect leaves it out: nobody was held out, or it hardly tells them apart"
-        return f"{told}; train with more photos or --epochs, or measure it: faceveil calibrate LFW {card.name} --write"
-    return f"same person below {card.threshold:.3f} (FAR 1e-3)"
+        return f"{told}; train with more photos or --epochs, or {better}"
+    told = f"same person below {card.threshold:.3f}"
+    if strangers < FEW:
+        return f"{told}, the nearest of only {strangers} pairs of strangers; {better}"
+    return f"{told} (one false match in 1,000, of {strangers} pairs of strangers)"

@@ -57,7 +57,7 @@ def show_proofs(console: Console, name: Path, faces: "tuple[FaceProof, ...]", be
         seen = f"SSIM {face.ssim:.3f}, PSNR {face.psnr:.1f} dB, largest change in the file {face.largest_change} of 255"
         console.print(f"{seen}{found}", highlight=False)
     attacked = all(verdict.attacked for face in faces for verdict in face.verdicts)
-    others = "none here was held out: faceveil weights pull NAME brings more" if attacked else "others were held out"
+    others = "nobody else was asked (faceveil weights list: who could be)" if attacked else "others were held out"
     console.print(f"* the cloak was made against it; {others}", highlight=False)
     most = max((verdict.before for face in faces for verdict in face.verdicts), default=0)
     console.print(f"distances from the clear face (clear, and treated likewise: at most {most:.2f})", highlight=False)

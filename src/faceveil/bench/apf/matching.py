@@ -91,13 +91,15 @@ MATCHING = Experiment(
     notes=(
         "Original: against the enrolled clear photo; adversarial: cloaked photos of one person among themselves; below "
         "zero they match more often than clear ones. The highest rates possible are those of the clear pairs that "
-        "match: 90.7 and 85.3 by the probe, 70.7 and 73.3 by FaceNet. As printed (a tenth of the numbers, at most "
-        "0.07 each) delta is 0.1 to 0.3 long for 128 to 512 numbers, where strangers are 1.4 apart, and turns no "
-        "gradient: the paper's gain is not found. Ten times as long it leads a person's photos apart, as the paper "
-        "says, for 4 to 5 points of original by FaceNet. Where nobody is enrolled, and each photo is led away from "
-        "itself, as `protect` does it, their ways part without any delta, and so long a one costs 11 points by FaceNet "
-        "and gains none there. The cloud is that of apf-tables, which learned from "
-        "gradients away from enrolled photos, without delta."
+        "match. The cloud is that of apf-tables, which learned from gradients away from enrolled photos, without delta."
+    ),
+    findings=(
+        "The highest rates possible are 90.7 and 85.3 by the probe, 70.7 and 73.3 by FaceNet. As printed (a tenth of "
+        "the numbers, at most 0.07 each) delta is 0.1 to 0.3 long for 128 to 512 numbers, where strangers are 1.4 "
+        "apart, and turns no gradient: the paper's gain is not found. Ten times as long it leads a person's photos "
+        "apart, as the paper says, for 4 to 5 points of original by FaceNet. Where nobody is enrolled, and each photo "
+        "is led away from itself, as `protect` does it, their ways part without any delta, and so long a one costs 11 "
+        "points by FaceNet and gains none there."
     ),
     recognizers=(f"{PROBE}+facenet",),
     full=Plan(People(15, 6), _settings(STAGED, ("di2", "m-di2")), SCHOOL),

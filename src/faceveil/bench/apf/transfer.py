@@ -73,7 +73,9 @@ TRANSFER = Experiment(
     notes=(
         "Raw: the probe's gradient alone. Other recognizers stand in for two of the paper's: one trained on VGGFace2 "
         "for SphereFace, a MobileFaceNet for ArcFace. Where a judge is among those that the cloud learned on, it is no "
-        "black box. Clouds and attacks are as small as in apf-tables; here T and E learn by Eq. 9 alone, in 4 epochs. "
+        "black box. Clouds and attacks are as small as in apf-tables; here T and E learn by Eq. 9 alone, in 4 epochs."
+    ),
+    findings=(
         "On LFW a cloud helps, as in the paper, against those that it did not learn on, too; by less, and two servers "
         "are no better than one, likely for how little it learned. The 25 pairs of pins tell no difference: what is "
         "still matched there stays so."

@@ -97,9 +97,12 @@ BREADTH = Experiment(
     printed={("5", "times chance"): "3", ("26", "times chance"): "10"},
     notes=(
         "Percentages, means over drawings of people and photos. The paper's gains over chance are means over depths. "
-        "What too few people have enough photos for is left out. Here nearly every photo is identified, so that the "
-        "gain over chance is nearly the number of people; in the paper few are (Table I: 20 to 61 % of 20 people). "
-        "The likely cause is the network: FaceNet is here one trained on VGGFace2, that has 99.4 % on LFW."
+        "What too few people have enough photos for is left out."
+    ),
+    findings=(
+        "Here nearly every photo is identified, so that the gain over chance is nearly the number of people; in the "
+        "paper few are (Table I: 20 to 61 % of 20 people). The likely cause is the network: FaceNet is here one "
+        "trained on VGGFace2, that has 99.4 % on LFW."
     ),
     recognizers=("facenet",),
     full=Plan(People(83, 15, spare=75), _sizes((2, 5, 10, 20, 26, 40, 60, 83), (5, 20, 80), 10, 100)),

@@ -77,10 +77,12 @@ CLUSTERING = Experiment(
     },
     notes=(
         f"Percentages. Clusters are merged up to a distance of {FACENET}, or until there are as many as people. "
-        "Purity, the paper's accuracy, leaves clusters of one photo out and flatters fragments; the F1 scores do not. "
+        "Purity, the paper's accuracy, leaves clusters of one photo out and flatters fragments; the F1 scores do not."
+    ),
+    findings=(
         "By F1 clusters suffer most where half of the photos are cloaked. Where all are, they hardly do on FaceScrub, "
-        "and by 10 to 12 points on Pins, unlike in the paper: on the unit sphere, cloaked photos of one person meet on "
-        "the far side of it."
+        "and by 10 to 12 points on Pins, unlike in the paper: on the unit sphere, cloaked photos of one person meet "
+        "on the far side of it."
     ),
     recognizers=("facenet",),
     full=Plan(People(83, 20, spare=3), ({"people": 20, "depth": 20, "times": 100},)),

@@ -163,11 +163,14 @@ STRATEGIES = Experiment(
         ("similar", "DSSIM"): "0.0074",
     },
     notes=(
-        f"TPR and FPR count pairs nearer than {FACENET}, the paper's threshold, or than the recognizer's own. "
-        "The paper's numbers are its ranges or means over all margins; none are given for each of them. An empty row: "
-        "for some photo nobody is farther than the margin. With three people, farthest keeps more true and more false "
-        "matches than in the paper, as there are only two others to be pulled toward, and the random ones change "
-        "photos twice as much: likely the other recognizer, whose distances move less at a step."
+        f"TPR and FPR count pairs nearer than {FACENET}, the paper's threshold, or than the recognizer's own. The "
+        "paper's numbers are its ranges or means over all margins; none are given for each of them. An empty row: for "
+        "some photo nobody is farther than the margin."
+    ),
+    findings=(
+        "With three people, farthest keeps more true and more false matches than in the paper, as there are only two "
+        "others to be pulled toward, and the random ones change photos twice as much: likely the other recognizer, "
+        "whose distances move less at a step."
     ),
     recognizers=("facenet",),
     full=Plan(People(25, 10), _strategies(MARGINS)),

@@ -55,9 +55,9 @@ class Apf(Learned):
 
     @property
     def attacked(self) -> tuple[str, ...]:
-        """The probe, and whom the module learned to fool: the one that ships, and a server's own as far as it says."""
+        """The probe, and whom the module learned to fool: a server's, where it says that, else the one that is here."""
         probes = (probe.name for probe in self.surrogates)
-        return tuple(dict.fromkeys((*probes, *super().attacked, *getattr(self.cloud, "fools", ()))))
+        return tuple(dict.fromkeys((*probes, *(getattr(self.cloud, "fools", ()) or super().attacked))))
 
     def perturbation(self, faces: Scene) -> Images:
         """The noise for the scene's images, the faces aligned."""
