@@ -126,7 +126,9 @@ def test_machines_with_folders_of_their_own_do_not_go_on(two):
 
 def test_more_epochs_than_asked_for_are_not_passed_off_as_fewer(tmp_path):
     kept, _ = run(tmp_path, 2)
-    with pytest.raises(SettingError, match="has learned for 2 epochs already, not 1; ask for 2 or more, choose another folder"):
+    with pytest.raises(
+        SettingError, match="has learned for 2 epochs already, not 1; ask for 2 or more, choose another folder"
+    ):
         run(tmp_path, 1)
     assert torch.equal(run(tmp_path, 2)[0].weight, kept.weight)
 
