@@ -12,7 +12,7 @@ from torch import Tensor
 from faceveil.errors import FaceveilError, NoFaceError
 from faceveil.faces.detect import Detector
 from faceveil.photo import Photo
-from faceveil.photo.files import one_line
+from faceveil.photo.files import first, one_line
 from faceveil.proof import TREATMENTS, Sighting, embed, find_again, landmarks_of
 from faceveil.recognizers import Recognizer
 from faceveil.types import Embeddings
@@ -73,14 +73,14 @@ def check(
     versions = [treat(cloaked.pixels) for treat in TREATMENTS.values()]
     seen = find_again(detector, versions, cloaked.pixels, faces)
     left_out: list[str] = []
-    crowded: list[Path] = []
+    several: list[Path] = []
 
     def embedded(paths: Iterable[Path], crowded: list[Path]) -> dict[Path, list[Embeddings]]:
         """What each judge sees in each photo; no more than one photo is in memory."""
         found = ((path, _face(detector, path, cloaked, left_out, crowded)) for path in paths)
         return {path: [embed(judge, [face]) for judge in judges] for path, face in found if face}
 
-    own = embedded(against, crowded)
+    own = embedded(against, several)
     if not own:
         raise NoFaceError(f"no clear photo of the person shows a face{because(left_out)}; give others with --against")
     others = {person: embedded(paths, []) for person, paths in (gallery or {}).items()}
@@ -94,7 +94,7 @@ def check(
         for j, treatment in enumerate(TREATMENTS):
             rank = 1 + sum(bool(near[j] < away[j].min()) for near in strangers) if people else None
             findings.append(Finding(judge.name, treatment, judge.threshold, tuple(away[j].tolist()), rank))
-    return Check(tuple(own), tuple(findings), len(people), tuple(left_out), len(faces), tuple(crowded))
+    return Check(tuple(own), tuple(findings), len(people), tuple(left_out), len(faces), tuple(several))
 
 
 def nearest(faces: Float[Tensor, "n k d"], known: Float[Tensor, "m d"]) -> Float[Tensor, "n d"]:
@@ -105,8 +105,7 @@ def nearest(faces: Float[Tensor, "n k d"], known: Float[Tensor, "m d"]) -> Float
 
 def because(left_out: Sequence[str]) -> str:
     """The first reasons why photos could not be used, in brackets; nothing where there are none."""
-    said = [*left_out[:REASONS], *["..."] * (len(left_out) > REASONS)]
-    return f" ({', '.join(said)})" if said else ""
+    return f" ({first(left_out, REASONS)})" if left_out else ""
 
 
 def _face(detector: Detector, path: Path, cloaked: Photo, left_out: list[str], crowded: list[Path]) -> Sighting | None:

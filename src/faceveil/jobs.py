@@ -7,10 +7,9 @@ from pathlib import Path
 
 from faceveil.errors import SettingError
 from faceveil.photo import SUFFIXES, format_named, format_of
-from faceveil.photo.files import one_line
+from faceveil.photo.files import first
 
 CLOAKED, PROOF = "-cloaked", "-proof.png"  # how the names end of what we write beside a photo
-NAMED = 5  # files in one message
 
 
 @dataclass(frozen=True)
@@ -66,8 +65,7 @@ def left_out(sources: Sequence[Path], output: Path | None = None) -> list[Path]:
 
 def described(others: Sequence[Path]) -> str:
     """How many files are no photos by their suffixes, and some of them, in a line."""
-    named = [one_line(path) for path in others[:NAMED]] + ["..."] * (len(others) > NAMED)
-    return f"files not named as {', '.join(SUFFIXES)}: {len(others)} ({', '.join(named)})"
+    return f"files not named as {', '.join(SUFFIXES)}: {len(others)} ({first(others)})"
 
 
 def neighbors(jobs: Sequence[Job], most: int) -> list[Job]:

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-NAMED = 5  # photos in one message
-
 
 @app.command()
 def check(
@@ -128,24 +126,19 @@ def _all_there(paths: list[Path]) -> None:
 
 def _left_out(folder: Path, photos: list[Path]) -> str:
     """Which photos of a folder are not measured, and how to have them measured."""
-    from faceveil.photo.files import one_line
+    from faceveil.photo.files import first, one_line
 
-    named = _named([photo.relative_to(folder) for photo in photos])
+    named = first([photo.relative_to(folder) for photo in photos])
     said = f"{one_line(folder)}: photos left out, as not named -cloaked: {len(photos)} ({named})"
     return f"{said}; to check them, give them one by one, or in a folder of their own"
 
 
-def _named(photos: Sequence[Path]) -> str:
-    """The first of some photos."""
-    from faceveil.photo.files import one_line
-
-    return ", ".join([*map(one_line, photos[:NAMED]), *["..."] * (len(photos) > NAMED)])
-
-
 def _tell_crowded(photos: Sequence[Path]) -> None:
     """Say of which clear photos it may be somebody else's face that counts."""
+    from faceveil.photo.files import first
+
     if photos:
-        print(f"clear photos of several faces, of which the largest counts: {len(photos)} ({_named(photos)})")
+        print(f"clear photos of several faces, of which the largest counts: {len(photos)} ({first(photos)})")
 
 
 def _check_as(

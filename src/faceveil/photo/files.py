@@ -3,6 +3,7 @@
 import os
 import re
 import secrets
+from collections.abc import Sequence
 from contextlib import suppress
 from io import BufferedIOBase
 from itertools import count
@@ -20,6 +21,11 @@ _PART = re.compile(r"\.faceveil-(\d+)-(\w+)-\d+\.part")
 def one_line(text: object) -> str:
     """A text that fits into a message: printable, and on one line."""
     return "".join(character if character.isprintable() else "?" for character in str(text).strip())[:300]
+
+
+def first(things: Sequence[object], most: int = 5) -> str:
+    """The first of some things, in a line; "..." stands for more."""
+    return ", ".join([*map(one_line, things[:most]), *["..."] * (len(things) > most)])
 
 
 def read(source: str | Path | BufferedIOBase) -> bytes:
