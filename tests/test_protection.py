@@ -251,7 +251,7 @@ def test_each_photo_says_why_it_was_not_cloaked(error, told, tmp_path):
     assert len(outcomes) == 2
 
 
-@pytest.mark.parametrize(("stage", "written"), [("choose", False), ("prove", True), ("reread", True)])
+@pytest.mark.parametrize(("stage", "written"), [("look", False), ("prove", True), ("reread", True)])
 @pytest.mark.parametrize(
     ("error", "told"),
     [

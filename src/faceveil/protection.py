@@ -120,10 +120,15 @@ class Protector:
 
     def find(self, photo: Photo) -> list[Face]:
         """The faces of a photo that are to be cloaked, the largest first; raises `NoFaceError` where there is none."""
-        return self.choose(photo, self.detector([photo.pixels])[0])
+        return self.look(photo)[0]
 
-    def choose(self, photo: Photo, faces: list[Face]) -> list[Face]:
-        """Those of all faces of a photo that are to be cloaked; raises `NoFaceError` where there is none."""
+    def look(self, photo: Photo) -> tuple[list[Face], int]:
+        """The same, and how many other faces it shows."""
+        found = self.detector([photo.pixels])[0]
+        chosen = self._chosen(photo, found)
+        return chosen, len(found) - len(chosen)
+
+    def _chosen(self, photo: Photo, faces: list[Face]) -> list[Face]:
         if not faces:
             raise NoFaceError("no face found, nothing written; faces must be 24 pixels wide or more")
         if self.choice.faces == "largest":
@@ -249,12 +254,11 @@ def protect(photo: Photo, protector: Protector | None = None, album: Album | Non
     if protector and settings:
         raise SettingError(f"the protector has its own settings; leave out {', '.join(settings)}, or make another one")
     protector = protector or Protector(**settings)
-    found = protector.detector([photo.pixels])[0]
-    faces = protector.choose(photo, found)
+    faces, beside = protector.look(photo)
     (cloaked,) = protector.cloak([photo], [faces], album)
     shared = Photo.open(BytesIO(cloaked.encode()), photo.width * photo.height)
     proofs = protector.prove(photo, shared, faces)
-    return Result(cloaked, proofs, time.perf_counter() - start, len(found) - len(faces))
+    return Result(cloaked, proofs, time.perf_counter() - start, beside)
 
 
 @dataclass(frozen=True)
@@ -410,9 +414,7 @@ def _find(protector: Protector, group: Sequence[_Work], longest: int | None) -> 
         start = time.perf_counter()
         try:
             if work.clear:
-                found = protector.detector([work.clear.pixels])[0]
-                work.faces = protector.choose(work.clear, found)
-                work.beside = len(found) - len(work.faces)
+                work.faces, work.beside = protector.look(work.clear)
         except (FaceveilError, *FOREIGN) as error:
             work.error = _told(work.job, error)
             work.faceless = isinstance(error, NoFaceError)
