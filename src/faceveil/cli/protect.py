@@ -174,15 +174,16 @@ def protect(
     )
     writing = Writing(format, keep_metadata, force, max_pixels, longest)
     tally, reports = _Tally(), []
-    asked = {"--epsilon": epsilon, "--set quality": None if strength else settings.get("quality"), "--longest": longest}
-    limits = [name for name, value in asked.items() if value is not None]
+    asked = {"--epsilon": epsilon, "--set quality": None if strength else settings.get("quality")}
+    weaker = [name for name, value in asked.items() if value is not None]
+    stronger = _stronger(strength, weaker, longest) if method == "veil" else "try --method veil --force"
     for outcome in _followed(protect_files(protector, jobs, writing), len(jobs)):
         wanted = bool(outcome.faces) and (picture or (force and os.path.lexists(outcome.job.picture)))
         pictured = _picture(outcome, force) if wanted else None
         tally.add(outcome, pictured, missing=wanted and not pictured)
         if outcome.error:
             fail(outcome.error)
-        advice = _advice(outcome, method, surrogate, strength, limits)
+        advice = _advice(outcome, stronger) if method == "veil" and surrogate else stronger
         if as_json:
             reports.append(_report(outcome, pictured))
         elif len(jobs) == 1:
@@ -309,10 +310,8 @@ class _Tally:
 
     def _summary(self) -> str:
         """It says nothing of who is recognized in photos that were not measured."""
-        words = (
-            "{cloaked} cloaked, {skipped} there already{unmeasured}, {faceless} without a face to cloak (not copied)"
-        )
-        words += ", {failed} failed"
+        words = "{cloaked} cloaked, {skipped} there already{unmeasured}"
+        words += ", {faceless} without a face to cloak (not copied), {failed} failed"
         if not self.counts["skipped"]:
             return (words + ", {recognized} still recognized").format(**self.counts, unmeasured="")
         if self.counts["cloaked"]:
@@ -379,25 +378,22 @@ def _by(outcome: "Outcome") -> str:
     return ", ".join(dict.fromkeys(verdict.recognizer for verdict in outcome.failing))
 
 
-def _advice(
-    outcome: "Outcome", method: str, surrogates: list[str] | None, strength: Strength | None, limits: Sequence[str]
-) -> str:
-    """What may help where somebody is still recognized; `limits` are options that may keep a cloak from being stronger.
+def _advice(outcome: "Outcome", stronger: str) -> str:
+    """What may help where somebody is recognized, and surrogates were named: one more, or else what is stronger."""
+    strangers = [verdict.recognizer for verdict in outcome.failing if not verdict.attacked]
+    return f"cloak against it, too: --surrogate {strangers[0]} --force" if strangers else stronger
+
+
+def _stronger(strength: Strength | None, weaker: Sequence[str], longest: int | None) -> str:
+    """How to have a stronger cloak than was asked for, where some options made it `weaker`.
 
     A smaller copy is the last to be given up: it shows less.
     """
-    strangers = [verdict.recognizer for verdict in outcome.failing if not verdict.attacked]
-    if method != "veil":
-        return "try --method veil --force"
-    if strangers and surrogates:
-        return f"cloak against it, too: --surrogate {strangers[0]} --force"
-    if weaker := [limit for limit in limits if limit != "--longest"]:
+    if weaker:
         return f"try --force without {' and '.join(weaker)}"
     if strength != Strength.strong:
         return "try --strength strong --force"
-    if limits:
-        return "try --force without --longest"
-    return "nothing stronger is known here; better not share it"
+    return "try --force without --longest" if longest else "nothing stronger is known here; better not share it"
 
 
 def _report(outcome: "Outcome", pictured: Path | None) -> dict[str, object]:
