@@ -26,7 +26,9 @@ from faceveil.types import Embeddings, Pixels
 View = tuple[Callable[[Pixels], Pixels], Recognizer]  # the preview that a program makes, and who looks at it
 Sight = Float[Tensor, "_ d"] | None  # of the faces of a photo, the largest first, where one is found
 Seen = Mapping[View, Sight]
-Look = Callable[[Pixels], Seen]
+Look = Callable[[Pixels, int | None], Seen]
+
+MOST = {"cloaked": None, "clear": 2, "other": 1}  # faces looked at; a second one tells that a clear photo is crowded
 
 
 @dataclass(frozen=True)
@@ -130,21 +132,21 @@ def _seen(path: Path, look: Look, kind: str, marks: set[bytes], left_out: list[s
     elif mark in marks:
         left_out.append(f"{one_line(path)}: is a cloaked photo itself")
         return None
-    seen = look(pixels)
+    seen = look(pixels, MOST[kind])
     if not any(each is not None for each in seen.values()):
         left_out.append(f"{one_line(path)}: no face found")
         return seen if kind == "cloaked" else None
     return seen
 
 
-def _look(detector: Detector, views: Collection[View], pixels: Pixels) -> Seen:
-    """The embeddings [n, d] of the faces in each view of a photo, the largest first; None where no face is found."""
+def _look(detector: Detector, views: Collection[View], pixels: Pixels, most: int | None) -> Seen:
+    """The embeddings [n, d] of the largest faces in each view of a photo; None where no face is found."""
     seen: dict[View, Sight] = {}
     for preview in {preview for preview, _ in views}:
         small = preview(pixels)
         faces = detector([small])[0]
         for view in (view for view in views if view[0] == preview):
-            found = [Sighting(small, landmarks_of(face), True) for face in faces]
+            found = [Sighting(small, landmarks_of(face), True) for face in faces[:most]]
             seen[view] = embed(view[1], found) if found else None
     return seen
 
