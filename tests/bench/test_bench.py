@@ -276,10 +276,10 @@ def test_what_we_found_on_our_data_is_in_no_other_report(photos, net, tmp_path):
 
 def test_no_plot_of_an_earlier_run_stays(photos, net, tmp_path):
     finished = run(counting(Counter()), {"a": photos}, [(net,)], tmp_path)
-    for name in ("plot-1.png", "plot-2.png", "plot-10.png"):
+    for name in ("plot-1.png", "plot-2.png", "plot-10.png", "plot-mine.png"):
         (tmp_path / name).write_bytes(b"older")
     write(finished, tmp_path)
-    assert [path.name for path in tmp_path.glob("plot-*")] == ["plot-1.png"]
+    assert sorted(path.name for path in tmp_path.glob("plot-*")) == ["plot-1.png", "plot-mine.png"]
     assert (tmp_path / "plot-1.png").read_bytes() != b"older"
 
 

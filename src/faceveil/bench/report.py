@@ -51,8 +51,8 @@ def write(run: Run, folder: Path) -> None:
     files |= {f"plot-{number}.png": picture for number, picture in enumerate(pictures.values(), 1)}
     for name, data in files.items():
         publish(data, folder / name, force=True)
-    for older in folder.glob("plot-*.png"):
-        if older.name not in files:
+    for older in folder.iterdir():
+        if re.fullmatch(r"plot-\d+\.png", older.name) and older.name not in files:
             older.unlink()
 
 
