@@ -82,8 +82,7 @@ def _measure(name: str, dataset: Dataset, quiet: bool) -> tuple[str, Calibration
 
 def _accuracies(rows: list[tuple[str, Calibration, list[Speed]]]) -> Table:
     rates = [name.removeprefix("far_") for name in calibration.RATES]
-    heads = ("name", "accuracy", "AUC", "TAR", *rates, "strangers")
-    table = Table(*(Column(head, no_wrap=True) for head in heads), box=None, collapse_padding=True, pad_edge=False)
+    table = _table("name", "accuracy", "AUC", "TAR", *rates, "strangers")
     for name, measured, _ in rows:
         accuracy = f"{100 * measured.accuracy:.2f}±{100 * measured.accuracy_std:.2f}"
         cells = [f"{distance:.3f}" for distance in measured.thresholds.values()]
@@ -93,9 +92,12 @@ def _accuracies(rows: list[tuple[str, Calibration, list[Speed]]]) -> Table:
     return table
 
 
+def _table(*heads: str) -> Table:
+    return Table(*(Column(head, no_wrap=True) for head in heads), box=None, collapse_padding=True, pad_edge=False)
+
+
 def _speeds(rows: list[tuple[str, Calibration, list[Speed]]]) -> Table:
-    heads = ("name", *(f"ms of {batch}" for batch in BATCHES))
-    table = Table(*(Column(head, no_wrap=True) for head in heads), box=None, collapse_padding=True, pad_edge=False)
+    table = _table("name", *(f"ms of {batch}" for batch in BATCHES))
     for name, _, speeds in rows:
         table.add_row(name, *(f"{speed.forward:.1f}/{speed.both:.1f}" for speed in speeds))
     return table
