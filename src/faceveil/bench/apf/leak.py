@@ -339,7 +339,7 @@ LEAK = Experiment(
         "attacker with more data, time or a larger network finds more: these are lower bounds. Not matched: the photos "
         "that a recognizer no longer takes for their person with what is sent added, before a cloud improves it."
     ),
-    findings=("One way to send trained again gave 41 % where 32 stand here (10 steps, signs)."),
+    findings="One way to send trained again gave 41 % where 32 stand here (10 steps, signs).",
     recognizers=(PROBE,),
     full=Plan(People(50, 2, spare=2), _settings(epochs=10, batch=32), People(600, 1, spare=2)),
     quick=Plan(People(20, 2), _settings(epochs=2, batch=8, most=3), People(60, 1)),

@@ -62,7 +62,7 @@ VERIFICATION = Experiment(
     paper=PAPER,
     original="Labeled Faces in the Wild, 3000 pairs of each kind, 96 x 96 pixels; FaceNet with 128 numbers",
     printed={("both cloaked", "AUC"): "as tossing a coin"},
-    notes=("The paper prints curves, not areas; it cloaks both photos of a pair, or does not say otherwise."),
+    notes="The paper prints curves, not areas; it cloaks both photos of a pair, or does not say otherwise.",
     findings=(
         "Here one cloaked photo is never matched with a clear one, and two cloaked ones nearly always match: on the "
         "unit sphere they meet on the far side of it."
