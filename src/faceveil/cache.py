@@ -5,7 +5,12 @@ from pathlib import Path
 
 from platformdirs import user_cache_dir
 
+from faceveil.errors import SettingError
+
 
 def folder() -> Path:
-    """The user's cache, or the folder that FACEVEIL_CACHE names."""
-    return Path(os.environ.get("FACEVEIL_CACHE") or user_cache_dir("faceveil"))
+    """The folder that FACEVEIL_CACHE names, or else the user's cache; raises `SettingError` where there is neither."""
+    try:
+        return Path(os.environ.get("FACEVEIL_CACHE") or user_cache_dir("faceveil"))
+    except RuntimeError as error:
+        raise SettingError("this user has no home folder for weights; let FACEVEIL_CACHE name one") from error

@@ -169,9 +169,14 @@ class Protector:
         """The embeddings of faces by each surrogate that guides cloaks."""
         return Scene.of(_regions(photo, faces), self.method.guides).embed()
 
-    def prove(self, clear: Photo, shared: Photo, faces: Sequence[Face]) -> tuple[FaceProof, ...]:
-        """The proofs of a clear photo's faces in the photo that is shared."""
-        attacked = self.method.attacked
+    def prove(
+        self, clear: Photo, shared: Photo, faces: Sequence[Face], attacked: Sequence[str] | None = None
+    ) -> tuple[FaceProof, ...]:
+        """The proofs of a clear photo's faces in the photo that is shared.
+
+        `attacked` names the recognizers that its cloak was made against; they are those of the last one unless given.
+        """
+        attacked = self.method.attacked if attacked is None else attacked
         return tuple(prove(self.detector, self.judges, attacked, clear.pixels, shared.pixels, faces))
 
     def _seen(self, photo: Photo) -> list[Region]:
@@ -352,6 +357,8 @@ class _Work:
     faces: Sequence[Face] = ()
     beside: int = 0
     cloaked: Photo | None = None
+    attacked: Sequence[str] = ()
+    notes: tuple[str, ...] = ()
     written: bool = False
     shared: "Future[Photo] | None" = None
     error: str = ""
@@ -447,7 +454,7 @@ def _cloak(protector: Protector, group: Sequence[_Work], album: Album) -> None:
             _cloak(protector, [work], album)
         return
     for work, photo in zip(group, cloaked, strict=True):
-        work.cloaked = photo
+        work.cloaked, work.attacked, work.notes = photo, protector.method.attacked, protector.method.notes
         work.seconds += (time.perf_counter() - start) / len(group)
 
 
@@ -464,7 +471,7 @@ def _outcome(protector: Protector, work: _Work) -> Outcome:
         return Outcome(work.job, error=work.error, faceless=work.faceless)
     try:
         shared = work.shared.result()
-        proofs = protector.prove(work.clear, shared, work.faces)
+        proofs = protector.prove(work.clear, shared, work.faces, work.attacked)
     except (FaceveilError, *FOREIGN) as error:
         return Outcome(work.job, error=_unproven(work, error), written=work.written)
     seconds = work.seconds + time.perf_counter() - start
@@ -472,7 +479,7 @@ def _outcome(protector: Protector, work: _Work) -> Outcome:
         work.job,
         proofs,
         written=True,
-        notes=work.clear.notes,
+        notes=(*work.clear.notes, *work.notes),
         seconds=seconds,
         beside=work.beside,
         clear=work.clear,

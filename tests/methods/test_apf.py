@@ -124,6 +124,10 @@ def test_or_else_what_a_server_says_that_its_own_module_learned_to_fool(kept):
     cloud = Remote("http://localhost")
     cloud.fools = ("toy-8", PROBE.name)
     assert Apf((PROBE,), model=str(kept), cloud=cloud).attacked == (PROBE.name, "toy-8")
+    cloud.fools = None  # it does not say
+    assert Apf((PROBE,), model=str(kept), cloud=cloud).attacked == (PROBE.name, "toy-9")
+    cloud.fools = ()
+    assert Apf((PROBE,), model=str(kept), cloud=cloud).attacked == (PROBE.name,)
 
 
 def test_another_attack_is_refused():

@@ -1,11 +1,14 @@
 """Small clouds, and services of them on this machine."""
 
+import shutil
 import socket
+import subprocess
 import threading
 import time
 from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import pytest
 import torch
 import uvicorn
 from torch import nn
@@ -16,6 +19,8 @@ from faceveil.service.batching import Model
 from faceveil.service.server import Limits, application, configure
 
 TOKEN = "secret"  # noqa: S105 (of a toy)
+
+needs_openssl = pytest.mark.skipif(not shutil.which("openssl"), reason="needs openssl, for a certificate")
 
 
 class Curved(nn.Module):
@@ -45,9 +50,9 @@ class Gate(nn.Module):
 class Broken(nn.Module):
     """Works once, and never again."""
 
-    def __init__(self, error: Exception) -> None:
+    def __init__(self, error: Exception, *, used: bool = False) -> None:
         super().__init__()
-        self.error, self.used = error, False
+        self.error, self.used = error, used
 
     def forward(self, gradients):
         if self.used:
@@ -91,7 +96,7 @@ def address(server):
 
 
 @contextmanager
-def answering(*answers):
+def answering(*answers, port=0):
     """The address of a server that gives these answers, (status, headers, body), one by one, and what it was asked."""
     left, asked = list(answers), []
 
@@ -108,7 +113,7 @@ def answering(*answers):
         def log_message(self, *args):
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with ThreadingHTTPServer(("127.0.0.1", port), Handler) as server:
         server.handle_error = lambda *args: None  # a client that has read enough goes away
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -123,3 +128,12 @@ def free_port():
     with closing(socket.socket()) as found:
         found.bind(("127.0.0.1", 0))
         return found.getsockname()[1]
+
+
+def certificate(folder):
+    """One that signs itself, for this machine."""
+    cert, key = folder / "cert.pem", folder / "key.pem"
+    words = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
+    files = ["-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", cert]
+    subprocess.run(["openssl", *words.split(), *files], check=True, capture_output=True)
+    return cert, key

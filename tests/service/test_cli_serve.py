@@ -1,27 +1,32 @@
+import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 import urllib.request
 import warnings
 from contextlib import suppress
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from clouds import TOKEN, Gate, address, codes, free_port, served
+from clouds import TOKEN, Broken, Gate, address, app_of, certificate, codes, free_port, needs_openssl, served
 from PIL import Image
 
 from faceveil import protection
 from faceveil.attacks.quantization import Grid
 from faceveil.cli import main
+from faceveil.errors import ServiceError
 from faceveil.methods.apf.cloud import Cloud, load
+from faceveil.service import client as clients
 from faceveil.service import journal, server
 from faceveil.service.batching import Model
 from faceveil.service.client import CloudAway, Remote
-from faceveil.service.server import application
+from faceveil.service.server import Limits, application
 from faceveil.trained import Trained, write
 from people import portrait
 
@@ -56,7 +61,7 @@ def test_serves_until_it_is_told_to_stop(module):
         noise = client(gradients)
         process.send_signal(signal.SIGTERM)
         lines = [json.loads(line) for line in process.stderr]
-        assert process.wait(20) in (0, -signal.SIGTERM)
+        assert process.wait(20) == 0
     assert (told["model"], told["epsilon"], client.fools) == ("small", 8, ("toy-9",))
     assert (255 * (noise - load(module)(gradients))).abs().max() <= 0.5 + 1e-3
     assert [line["status"] for line in lines if line["event"] == "request"] == [200]
@@ -79,7 +84,9 @@ def test_says_where_it_serves(module):
     ("words", "said"),
     [
         (["--keyfile", "key.pem"], "needs --certfile"),
-        (["--certfile", "missing.pem"], "no file"),
+        (["--certfile", "missing.pem"], "missing.pem cannot be read (No such file"),
+        (["--certfile", "/"], "cannot be read (Is a directory"),
+        (["--faces", "8"], "16"),
         (["--name", "My Model"], "no model's name"),
         (["--waiting", "3"], "twice"),
         (["--token", ""], "the token is empty"),
@@ -131,17 +138,28 @@ def test_protects_with_a_cloud_and_with_a_warning_without(tmp_path, capsys, monk
             warnings.simplefilter("always", CloudAway)
             main(["protect", str(photo), "--method", "apf", *own, "--server", url])
         told = capsys.readouterr()
-        assert json.loads(told.out)["counts"]["cloaked"] == 1
-        return told.err, (tmp_path / "me-cloaked.png").read_bytes()
+        (report,) = json.loads(told.out)["photos"]
+        assert report["status"] == "cloaked"
+        return told.err, report["notes"], (tmp_path / "me-cloaked.png").read_bytes()
 
     with served(application(Model("apf", gate), token=TOKEN)) as server:
         url = address(server)
         with_cloud = protect(url)
+    monkeypatch.setattr(clients, "Remote", partial(Remote, seconds=0.2))
     without = protect(url)
-    assert gate.seen == [1, 1]
-    assert with_cloud[0] == ""
+    assert gate.seen == [1, 1, 1]  # its own, the greeting, and the face
+    assert with_cloud[:2] == ("", [])
     assert without[0].startswith(f"faceveil: warning: {url}: cannot be reached")
-    assert with_cloud[1] != without[1]
+    assert without[1] == ["cloaked without the cloud, which is weaker; --force makes it anew"]
+    assert with_cloud[2] != without[2]
+
+
+def test_a_wrong_token_is_told_once_before_any_photo_is_read(tmp_path, capsys):
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).write_text("no photo")
+    with served(application(Model("apf", Gate()), token=TOKEN)) as server, pytest.raises(SystemExit):
+        main(["protect", str(tmp_path), "-o", str(tmp_path / "out"), "--method", "apf", "--server", address(server)])
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_asks_a_server_for_its_own_model_within_the_epsilon_that_is_set(tmp_path, capsys, monkeypatch):
@@ -170,3 +188,46 @@ def test_only_apf_has_a_cloud(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["protect", str(photo), "--server", "http://localhost:1"])
     assert "for --method apf" in capsys.readouterr().err
+
+
+def test_is_stopped_while_it_starts(module, monkeypatch):
+    """Also as a container's first process, to whom a signal without a handler does nothing."""
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(server, "run", lambda *given: signal.raise_signal(signal.SIGTERM))
+    try:
+        with pytest.raises(SystemExit) as caught:
+            main(["serve", str(module)])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert not caught.value.code
+
+
+@needs_openssl
+def test_a_key_that_needs_a_pass_phrase_is_called_that(tmp_path):
+    cert, key = certificate(tmp_path)
+    locked = tmp_path / "locked.pem"
+    words = ["openssl", "ec", "-aes256", "-passout", "pass:secret", "-in", key, "-out", locked]
+    subprocess.run(words, check=True, capture_output=True)
+    with pytest.raises(ServiceError, match=r"certificate or its key cannot be used \(.+\); .* without a pass phrase"):
+        server.run(app_of(), Limits(), "127.0.0.1", 0, cert, locked)
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="needs IPv6 and IPv4 on one socket")
+def test_two_colons_are_every_address(monkeypatch):
+    doors = []
+    monkeypatch.setattr(server.Server, "run", lambda self, sockets: doors.extend(own.dup() for own in sockets))
+    server.run(app_of(), Limits(), "::", 0)
+    with doors[0] as door:
+        assert not door.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+
+
+def test_says_of_what_kind_the_error_is_if_the_model_fails_at_the_start(caplog):
+    async def start():
+        app = app_of(Broken(torch.OutOfMemoryError("no room"), used=True))
+        async with app.router.lifespan_context(app):
+            pass
+
+    with pytest.raises(torch.OutOfMemoryError):
+        asyncio.run(start())
+    (record,) = caplog.records
+    assert (record.message, record.facts) == ("the model failed", {"error": "OutOfMemoryError"})

@@ -159,7 +159,8 @@ def protect(
     if strength:
         settings["quality"] = _quality(strength, method, settings)
     if server:
-        settings["cloud"] = _cloud(method, server, epsilon, settings)
+        settings["cloud"] = cloud = _cloud(method, server, epsilon, settings)
+        cloud.greet()
         settings.pop("model", None)  # the server's, not one of this machine
     protector = Protector(
         method,

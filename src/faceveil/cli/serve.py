@@ -2,6 +2,8 @@
 
 import logging
 import os
+import signal
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +18,9 @@ app = typer.Typer()
 def serve(
     model: Annotated[str, typer.Argument(help="A shipped module, or a file that `faceveil train apf` wrote.")] = "apf",
     *,
-    host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 is every one.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="The address to listen on; :: is every one, 0.0.0.0 of IPv4.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8765,
     name: Annotated[
         str | None, typer.Option(help="What clients call the model.", show_default="the file's name")
@@ -27,7 +31,7 @@ def serve(
     ] = None,
     certfile: Annotated[Path | None, typer.Option(help="A certificate, for TLS.", show_default=False)] = None,
     keyfile: Annotated[Path | None, typer.Option(help="Its private key.", show_default=False)] = None,
-    faces: Annotated[int, typer.Option(min=1, help="The most faces in a request.")] = 32,
+    faces: Annotated[int, typer.Option(min=16, help="The most faces in a request; clients send 16.")] = 32,
     batch: Annotated[int, typer.Option(min=1, help="The most faces that go through the model together.")] = 8,
     waiting: Annotated[int, typer.Option(min=1, help="The most faces at work or waiting; others hear 503.")] = 256,
     connections: Annotated[int, typer.Option(min=1, help="The most open connections; others hear 503.")] = 256,
@@ -46,6 +50,8 @@ def serve(
 
         FACEVEIL_TOKEN=... faceveil serve --host 0.0.0.0 --certfile cert.pem --keyfile key.pem
     """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # also while it starts, and as a container's first process
+
     import torch
 
     from faceveil import trained
@@ -68,8 +74,13 @@ def serve(
         raise SettingError("the token has spaces or letters that no header bears; give another")
     if keyfile and not certfile:
         raise SettingError("--keyfile needs --certfile")
-    if missing := [path for path in (certfile, keyfile) if path and not path.is_file()]:
-        raise SettingError(f"{missing[0]} is no file; give the certificate and its key in PEM")
+    for path in filter(None, (certfile, keyfile)):
+        try:
+            path.open("rb").close()
+        except OSError as error:
+            raise SettingError(
+                f"{path} cannot be read ({error.strerror}); give the certificate and its key in PEM"
+            ) from error
     if threads:
         torch.set_num_threads(threads)
     limits = Limits(faces, batch, waiting, connections, seconds)

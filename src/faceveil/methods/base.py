@@ -72,6 +72,11 @@ class Method(ABC):
         """The names of the recognizers that cloaks are made against."""
         return tuple(surrogate.name for surrogate in self.surrogates)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What whoever shares the last cloaks should know of them."""
+        return ()
+
     @cached_property
     def guides(self) -> tuple[Recognizer, ...]:
         """The surrogates' fast copies."""

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection, responses
 from io import BufferedReader, RawIOBase
-from ssl import SSLEOFError
+from ssl import SSLCertVerificationError, SSLEOFError
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
@@ -31,6 +31,7 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 AGAIN = (408, 425, 429)  # what may go away by itself, beside all from 500
 WORDS = 300  # the longest refusal that is repeated
 LONGEST = 86_400  # seconds for a request
+PAUSE = 4.0  # seconds: the longest pause that is not asked for
 
 
 class CloudAway(UserWarning):
@@ -49,12 +50,14 @@ class _Away(Exception):  # noqa: N818 (goes no further than this file)
 class Remote:
     """A cloud behind an address: gradients [n, 3, 112, 112] within `epsilon` levels in, noise within them out.
 
-    Sends `values` of each number's possible values (2 is the sign alone), `together` faces at a time. Tries `tries`
-    times, waiting twice as long each time, up to `pause` seconds and by chance less, so that many clients do not come
-    back at once; or as long as the service says. One request with all its tries takes at most about `seconds`. Then,
-    and where the answer is not what it must be, warns `CloudAway` and gives back the gradient itself, which is a weaker
-    cloak; and leaves the service alone for `rest` seconds. Of `epsilon` the service gets the whole levels. `fools` are
-    the recognizers that the service's module learned to fool, as it said last.
+    Sends `values` of each number's possible values (2 is the sign alone), `together` faces at a time. Where it may help
+    it tries again, for at most about `seconds` in all: after as long as the service says, and a pause of up to `pause`
+    seconds, of twice as many each time, by chance less, so that many clients do not come back at once. Then, and where
+    the answer is not what it must be, warns `CloudAway` and gives back the gradient itself, which is a weaker cloak;
+    and leaves the service alone for `rest` seconds. Of `epsilon` the service gets the whole levels.
+
+    Of the last gradients, `away` is whether they got no noise, and `fools` are the recognizers that the service's
+    module learned to fool; None where it did not say.
 
     An address is https, or http on this machine: a gradient says who is in the photo (docs/service.md), so that it
     travels encrypted only. Redirections are not followed. Raises `SettingError` for other addresses, for a token that
@@ -66,8 +69,7 @@ class Remote:
     token: str | None = field(default=None, repr=False)
     model: str = "apf"
     values: int = 2
-    together: int = 16
-    tries: int = 4
+    together: int = wire.TOGETHER
     seconds: float = 30.0
     pause: float = 0.5
     rest: float = 60.0
@@ -94,28 +96,38 @@ class Remote:
             raise SettingError("the token is empty, or has spaces or letters that no header bears; give another")
         if not wire.NAME.fullmatch(self.model.encode(errors="replace")):
             raise SettingError(f"{self.model!r} is no model's name; give 1 to 32 of a-z, 0-9, '.', '_' and '-'")
-        if min(self.tries, self.together) < 1:
-            raise SettingError(f"tries is {self.tries}, together {self.together}; give at least 1 of both")
+        if self.together < 1:
+            raise SettingError(f"together is {self.together}; give at least 1")
         if not 0 < self.seconds <= LONGEST:
             raise SettingError(f"seconds is {self.seconds:g}; give more than 0, and at most {LONGEST}, a day")
         self._resting_until = -math.inf
-        self.fools: tuple[str, ...] = ()
+        self.away = False
+        self.fools: tuple[str, ...] | None = None
         direct = [ProxyHandler({})] if where.hostname in LOOPBACK else []
         self._opener = build_opener(_Straight, _Plain, _Encrypted, *direct)
 
     def __call__(self, gradients: Images) -> Images:
         """The noise for each face; the gradients themselves where there is none.
 
-        Raises `ServiceError` where the service refuses: a wrong token, another model.
+        Raises `ServiceError` where the service refuses: a wrong token, another model; or has a certificate that nobody
+        vouches for.
         """
-        if self.clock() < self._resting_until:
-            return gradients
-        try:
-            return torch.cat([self._noise(some) for some in torch.split(gradients, self.together)]).to(gradients.device)
-        except _Away as away:
-            self._resting_until = self.clock() + self.rest
-            warnings.warn(f"{self.url}: {away}; cloaking without the cloud, which is weaker", CloudAway, stacklevel=2)
-            return gradients
+        if self.clock() >= self._resting_until:
+            try:
+                noise = torch.cat([self._noise(some) for some in torch.split(gradients, self.together)])
+            except _Away as away:
+                self._resting_until = self.clock() + self.rest
+                told = f"{self.url}: {away}; cloaking without the cloud, which is weaker"
+                warnings.warn(told, CloudAway, stacklevel=2)
+            else:
+                self.away = False
+                return noise.to(gradients.device)
+        self.away, self.fools = True, ()
+        return gradients
+
+    def greet(self) -> None:
+        """Asks for the noise of nothing: it raises and warns now of what each of many photos would meet."""
+        self(torch.zeros(1, 3, wire.SIDE, wire.SIDE))
 
     def _noise(self, gradients: Images) -> Images:
         epsilon = math.floor(self.epsilon)
@@ -132,19 +144,18 @@ class Remote:
 
     def _ask(self, data: bytes, expected: int) -> bytes:
         """The answer, tried again while that may help."""
-        end = self.clock() + self.seconds
-        attempt = 1
+        end, pause = self.clock() + self.seconds, self.pause
         while True:
             try:
                 return self._exchange(data, expected, end)
             except _Away as away:
-                if away.again is None or attempt >= self.tries:
+                if away.again is None:
                     raise
-                wait = max(away.again, self.chance.uniform(0, self.pause * 2 ** (attempt - 1)))
+                wait = away.again + self.chance.uniform(0, pause)
                 if self.clock() + wait >= end:
                     raise
                 self.sleep(wait)
-                attempt += 1
+                pause = min(2 * pause, PAUSE)
 
     def _exchange(self, data: bytes, expected: int, end: float) -> bytes:
         headers = {"Content-Type": wire.MEDIA_TYPE, "Accept": wire.MEDIA_TYPE}
@@ -158,6 +169,11 @@ class Remote:
             with error:
                 raise _refusal(error) from error
         except URLError as error:
+            if isinstance(error.reason, SSLCertVerificationError):
+                raise ServiceError(
+                    f"{self.url}: its certificate is not trusted ({one_line(error.reason.verify_message)}); "
+                    "SSL_CERT_FILE names the authorities that are, such as one of your own"
+                ) from error
             raise _Away(f"cannot be reached ({one_line(str(error.reason))})") from error
         except TimeoutError as error:
             raise _Away("answers too slowly") from error
@@ -168,8 +184,9 @@ class Remote:
         """The body of an answer, of which no more is read than one byte too many."""
         if answer.headers.get_content_type() != wire.MEDIA_TYPE:
             raise _Away("is not faceveil's service", None)
-        told = answer.headers.get(wire.FOOLS, "").split(", ")
-        self.fools = tuple(name for name in told if wire.NAME.fullmatch(name.encode()))
+        told = answer.headers.get(wire.FOOLS)
+        names = () if told is None else told.split(", ")
+        self.fools = None if told is None else tuple(name for name in names if wire.NAME.fullmatch(name.encode()))
         data = b""
         while len(data) <= expected and (piece := answer.read1(expected + 1 - len(data))):
             data += piece
@@ -267,8 +284,10 @@ def _refusal(error: HTTPError) -> Exception:
     if error.code in AGAIN or error.code >= 500:
         again = error.headers.get("Retry-After", "")
         return _Away(f"is busy ({error.code})", float(again) if again.isascii() and again.isdecimal() else 0.0)
+    if error.code // 100 == 3:
+        return ServiceError(f"{error.url}: redirects to another address ({error.code}), which is not followed; give it")
     try:
         words = str(json.loads(error.read(WORDS))["error"])
     except (OSError, HTTPException, ValueError, TypeError, KeyError):
-        words = "without a reason"
+        words = responses.get(error.code, "without a reason")
     return ServiceError(f"{error.url}: refused ({error.code}): {one_line(words)}")

@@ -7,7 +7,7 @@ import math
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -212,7 +212,12 @@ def application(model: Model, limits: Limits | None = None, token: str | None = 
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with batcher.running():
+        async with AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(batcher.running())
+            except Exception as error:
+                journal.note(logging.ERROR, "the model failed", error=type(error).__name__)
+                raise
             yield
 
     async def health(request: Request) -> Response:
@@ -293,6 +298,7 @@ def configure(
         port,
         ssl_certfile=certfile,
         ssl_keyfile=keyfile,
+        ssl_keyfile_password="none",  # noqa: S106 (so that nobody is asked for one)
         http=partial(Brief, limits),  # type: ignore[arg-type]
         loop=f"{__name__}:{Loop.__name__}",
         backlog=BACKLOG,
@@ -308,21 +314,35 @@ def configure(
     )
 
 
+class Server(uvicorn.Server):
+    """A server that says where it serves, once it does."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        door = self.servers[0].sockets[0]
+        host, port = door.getsockname()[:2]
+        place = f"[{host}]" if door.family is socket.AF_INET6 else host
+        journal.note(logging.INFO, "serving", url=f"http{'s' if self.config.is_ssl else ''}://{place}:{port}")
+
+
 def run(
     app: Starlette, limits: Limits, host: str, port: int, certfile: Path | None = None, keyfile: Path | None = None
 ) -> None:
     """Serves until SIGTERM or Ctrl-C; raises `ServiceError` where it cannot."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    server = Server(configure(app, limits, host, port, certfile, keyfile))
     try:
-        server = uvicorn.Server(configure(app, limits, host, port, certfile, keyfile))
         server.config.load()
-        door = socket.create_server((host, port), family=family)
-    except OSError as error:  # of the address, or of the certificate
+    except OSError as error:
+        raise ServiceError(
+            f"the certificate or its key cannot be used ({error.strerror or error}); give both in PEM, "
+            "the key without a pass phrase"
+        ) from error
+    family, both = socket.AF_INET6 if ":" in host else socket.AF_INET, host == "::" and socket.has_dualstack_ipv6()
+    try:
+        door = socket.create_server((host, port), family=family, dualstack_ipv6=both)
+    except OSError as error:
         raise ServiceError(f"cannot serve at {host}:{port} ({error.strerror or error}); give another") from error
-    place = f"[{host}]" if family is socket.AF_INET6 else host
-    url = f"http{'s' if certfile else ''}://{place}:{door.getsockname()[1]}"
     with closing(door), suppress(KeyboardInterrupt):
-        journal.note(logging.INFO, "serving", url=url)
         server.run([door])
 
 

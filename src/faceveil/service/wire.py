@@ -34,6 +34,7 @@ SIDE = 112
 CODES = 3 * SIDE * SIDE  # of a face; a multiple of 8, so that faces end with a byte
 LARGEST = 32  # epsilon, 8-bit levels
 ASKED = 4  # values that a gradient may have
+TOGETHER = 16  # faces that a client sends in a request, unless told otherwise
 FOOLS = "Faceveil-Fools"  # the header of an answer that names the recognizers that the model learned to fool
 NAME = re.compile(rb"[a-z0-9._-]{1,32}")
 TOKEN = re.compile("[!-~]+")  # what a header bears

@@ -57,7 +57,15 @@ class Apf(Learned):
     def attacked(self) -> tuple[str, ...]:
         """The probe, and whom the module learned to fool: a server's, where it says that, else the one that is here."""
         probes = (probe.name for probe in self.surrogates)
-        return tuple(dict.fromkeys((*probes, *(getattr(self.cloud, "fools", ()) or super().attacked))))
+        fools = getattr(self.cloud, "fools", None)
+        return tuple(dict.fromkeys((*probes, *(super().attacked if fools is None else fools))))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Whether the last faces were cloaked without the cloud."""
+        return ("cloaked without the cloud, which is weaker; --force makes it anew",) * getattr(
+            self.cloud, "away", False
+        )
 
     def perturbation(self, faces: Scene) -> Images:
         """The noise for the scene's images, the faces aligned."""
