@@ -86,8 +86,31 @@ def test_a_folder_needs_an_output(album):
 
 
 def test_two_photos_never_become_one_file(album):
-    with pytest.raises(SettingError, match="would both become"):
-        plan([Path("a/1.jpg"), Path("b/1.jpg")], Path("out"))
+    first, second = plan([Path("a/1.jpg"), Path("b/1.jpg")], Path("out"))
+    assert first.refused == ""
+    assert second.refused == "b/1.jpg: a/1.jpg becomes out/1.jpg, too; cloak it into another folder with -o"
+    (album / "a/1.heic").touch()
+    photos = plan([Path("a")], Path("out"), "JPEG")
+    assert [job.source.name for job in photos if job.refused] == ["1.jpg"]
+
+
+@pytest.mark.parametrize("ignores", [False, True])
+def test_nor_do_they_where_a_disk_takes_their_names_for_one(album, monkeypatch, ignores):
+    (album / "a" / "Ma\u0301i.JPG").touch()
+    (album / "a" / "M\u00e1i.jpg").touch()
+    samefile = Path.samefile
+    monkeypatch.setattr(Path, "samefile", lambda path, other: ignores or samefile(path, other))
+    monkeypatch.setattr(Path, "exists", lambda path: ignores or os.path.exists(path))  # noqa: PTH110
+    refused = [job.source.name for job in plan([Path("a")], Path("out")) if job.refused]
+    assert refused == ["M\u00e1i.jpg"] * ignores
+
+
+def test_no_photo_becomes_itself_through_another_path(album):
+    """A disk that is mounted twice, or ignores case, names one file in ways that no look at the paths tells."""
+    (album / "c").mkdir()
+    (album / "c/1.jpg").hardlink_to(album / "a/1.jpg")
+    with pytest.raises(SettingError, match=r"a/1\.jpg would overwrite a/1\.jpg"):
+        plan([Path("a/1.jpg")], Path("c"))
 
 
 def test_no_photo_becomes_itself(album):

@@ -1,14 +1,16 @@
+import io
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from faceveil.errors import SettingError, UnwritablePhotoError
+from faceveil.errors import SettingError, UnreadablePhotoError, UnwritablePhotoError
 from faceveil.photo import Photo, files, remove_leftovers
 from photos import encoded, names, read, scene
 
@@ -135,11 +137,45 @@ def test_removes_what_killed_processes_left(tmp_path: Path) -> None:
     killed = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
     assert killed.returncode == -signal.SIGKILL
     assert len(names(tmp_path)) == 1
-    alive = tmp_path / f".faceveil-{os.getppid()}-0123abcd-0.part"
-    mine = tmp_path / f".faceveil-{os.getpid()}-{files._TOKEN}-99.part"
-    earlier = tmp_path / f".faceveil-{os.getpid()}-0123abcd-0.part"
+    here = f".faceveil-{files._HOST}"
+    alive = tmp_path / f"{here}-{os.getppid()}-0123abcd-0.part"
+    mine = tmp_path / f"{here}-{os.getpid()}-{files._TOKEN}-99.part"
+    earlier = tmp_path / f"{here}-{os.getpid()}-0123abcd-0.part"
     others = [tmp_path / name for name in (".faceveil-x.part", "me.part", ".me.png")]
     for path in (alive, mine, earlier, *others):
         path.write_bytes(b"")
     remove_leftovers(tmp_path)
     assert sorted(tmp_path.iterdir()) == sorted([alive, mine, *others])
+
+
+@pytest.mark.parametrize(("hours", "left"), [(23, True), (25, False)])
+def test_leaves_what_another_machine_may_write_still_for_a_day(tmp_path: Path, hours: int, left: bool) -> None:
+    part = tmp_path / f".faceveil-elsewhere-{2**22}-0123abcd-0.part"
+    part.write_bytes(b"")
+    os.utime(part, 2 * (time.time() - 3600 * hours,))
+    remove_leftovers(tmp_path)
+    assert part.exists() == left
+
+
+def test_a_folder_whose_name_is_too_long_has_no_leftovers(tmp_path: Path) -> None:
+    remove_leftovers(tmp_path / ("z" * 300))
+
+
+def test_a_folder_that_cannot_be_read_is_called_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(UnreadablePhotoError, match=r"cannot be read \(Permission denied\)"):
+        Photo.open(tmp_path)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_writes_photos_with_much_grain(monkeypatch: pytest.MonkeyPatch, progressive: bool) -> None:
+    """libjpeg optimizes, and writes progressively, within the buffer that it has; much grain is larger."""
+    grain = np.random.default_rng(0).integers(0, 256, (400, 400, 3)).astype(np.uint8)
+    with monkeypatch.context() as patch:
+        patch.setattr("PIL.ImageFile.MAXBLOCK", 2**22)
+        photo = Photo.open(io.BytesIO(encoded(grain, "JPEG", quality=100, subsampling=0, progressive=progressive)))
+    again = Photo.open(io.BytesIO(photo.encode()))
+    assert np.abs(again.pixels.astype(int) - photo.pixels).mean() < 0.1

@@ -1,3 +1,5 @@
+import inspect
+import io
 import weakref
 from dataclasses import replace
 
@@ -6,6 +8,7 @@ import pytest
 import torch
 
 import faceveil
+from faceveil import protection
 from faceveil.errors import NoFaceError, ServiceError, SettingError, WeightsError
 from faceveil.faces.region import Region
 from faceveil.jobs import plan
@@ -150,7 +153,7 @@ def test_settings_that_make_no_sense_are_errors(settings):
 
 def test_what_is_no_list_of_recognizers_is_an_error():
     for given in ({"surrogates": ()}, {"surrogates": "dlib"}, {"judges": "dlib"}):
-        with pytest.raises(SettingError, match="lists of recognizers' names, and one surrogate is needed"):
+        with pytest.raises(SettingError, match="lists of recognizers or names, and one surrogate is needed"):
             faceveil.Protector(**given)
 
 
@@ -429,3 +432,108 @@ def test_an_album_remembers_the_faces_that_were_cloaked_with_it(protector):
     assert np.array_equal(first.pixels, alone.pixels)
     assert not np.array_equal(second.pixels, first.pixels)
     assert [len(some) for some in (*album.clear, *album.cloaked)] == [2] * 2 * len(protector.surrogates)
+
+
+def test_an_album_holds_the_faces_that_were_cloaked_and_no_others(tmp_path):
+    jobs = [plan([tmp_path / name], tmp_path / "out")[0] for name in ("group.png", "me.png")]
+    for job, photo in zip(jobs, (group(), portrait()), strict=True):
+        faceveil.Photo.from_array(photo).save(job.source)
+    chosen = faceveil.Protector(judges=(), choice=faceveil.Choice("largest"))
+    assert [outcome.status for outcome in protect_files(chosen, jobs[:1])] == ["cloaked"]
+    album = protection._album(chosen, jobs, protection.Writing())
+    assert [len(some) for some in (*album.clear, *album.cloaked)] == [1] * 2 * len(chosen.surrogates)
+
+
+def test_what_cannot_be_cloaked_does_not_wait_for_an_album(protector, tmp_path, monkeypatch):
+    (tmp_path / "me.png").write_text("no photo")
+    monkeypatch.setattr(protection, "_album", None)
+    assert [outcome.status for outcome in protect_files(protector, plan([tmp_path / "me.png"]))] == ["failed"]
+
+
+def test_every_face_that_was_cloaked_is_proven(tmp_path):
+    faceveil.Photo.from_array(group()).save(tmp_path / "group.png")
+    (outcome,) = protect_files(faceveil.Protector(), plan([tmp_path / "group.png"]))
+    assert len(outcome.faces) == 2
+
+
+def test_the_bytes_that_will_be_shared_are_proven(monkeypatch):
+    """A JPEG's pixels are not those that were cloaked."""
+    protector, proven = faceveil.Protector(), []
+    monkeypatch.setattr(protector, "prove", lambda clear, shared, faces: proven.append(shared) or ())
+    photo = faceveil.Photo.from_array(portrait()).converted("JPEG")
+    result = faceveil.protect(photo, protector)
+    again = faceveil.Photo.open(io.BytesIO(result.photo.encode()))
+    assert np.array_equal(proven[0].pixels, again.pixels)
+    assert not np.array_equal(again.pixels, result.photo.pixels)
+
+
+@pytest.mark.parametrize("stage", ["look", "cloak"])
+def test_what_another_run_writes_meanwhile_is_there_already(protector, tmp_path, monkeypatch, stage):
+    (job,) = plan([tmp_path / "me.png"])
+    faceveil.Photo.from_array(portrait()).save(job.source)
+    own, opened = getattr(protector, "cloak"), protection._open  # noqa: B009
+
+    def write(given):
+        job.destination.write_text("another run's")
+        return given
+
+    if stage == "look":
+        monkeypatch.setattr(protection, "_open", lambda *given: write(opened(*given)))
+        monkeypatch.setattr(protector, "look", None)
+    else:
+        monkeypatch.setattr(protector, "cloak", lambda *given: write(own(*given)))
+    (outcome,) = protect_files(protector, [job])
+    assert (outcome.status, outcome.written) == ("skipped", False)
+    assert job.destination.read_text() == "another run's"
+
+
+def test_photos_that_would_become_one_file_do_not_stop_others(protector, tmp_path):
+    for name in ("a/me.png", "b/me.png", "b/you.png"):
+        faceveil.Photo.from_array(portrait()).save(tmp_path / name)
+    photos = [tmp_path / name for name in ("a/me.png", "b/me.png", "b/you.png")]
+    for _ in range(2):
+        outcomes = [*protect_files(protector, plan(photos, tmp_path / "out"))]
+        assert "becomes" in outcomes[1].error
+        outcomes.pop(1)
+        assert {outcome.error for outcome in outcomes} == {""}
+
+
+def test_photos_that_fill_the_memory_are_read_one_by_one(protector, tmp_path, monkeypatch):
+    photos, events, opened = [tmp_path / f"{name}.png" for name in "abc"], [], protection._open
+    for path in photos:
+        faceveil.Photo.from_array(landscape()).save(path)
+
+    def read(job, writing):
+        events.append(f"read {job.source.stem}")
+        return opened(job, writing)
+
+    monkeypatch.setattr(protection, "_open", read)
+    monkeypatch.setattr(protection, "PIXELS", 1)
+    outcomes = protect_files(protector, plan(photos, tmp_path / "out"))
+    events.extend(f"done {outcome.job.source.stem}" for outcome in outcomes)
+    assert events == [f"{event} {name}" for name in "abc" for event in ("read", "done")]
+
+
+def test_recognizers_of_ones_own_guide_and_judge_as_those_that_are_named_do(protector, result):
+    dlib = load("dlib")
+    own = faceveil.Protector(surrogates=[dlib], judges=[dlib])
+    assert own.surrogates == own.judges == (dlib,)
+    named = faceveil.Protector(surrogates=["dlib"], judges=["dlib"])
+    photo = faceveil.Photo.from_array(portrait())
+    assert faceveil.protect(photo, own).faces == faceveil.protect(photo, named).faces
+
+
+def test_cloaks_where_gradients_are_off(result):
+    photo = faceveil.Photo.from_array(portrait())
+    for off in (torch.no_grad, torch.inference_mode):
+        with off():
+            inside = faceveil.Protector()
+            cloaked = faceveil.protect(photo, inside).photo
+        assert np.array_equal(cloaked.pixels, result.photo.pixels)
+        assert np.array_equal(faceveil.protect(photo, inside).photo.pixels, result.photo.pixels)
+
+
+@pytest.mark.parametrize("given", [("me.jpg",), (portrait(),), (faceveil.Photo.from_array(portrait()), "veil")])
+def test_what_is_no_photo_or_no_protector_is_an_error(given):
+    with pytest.raises(SettingError, match="protect takes a Photo"):
+        inspect.unwrap(faceveil.protect)(*given)  # as without the types that tests check

@@ -1,24 +1,26 @@
 """Which photo becomes which file."""
 
 import os
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from faceveil.errors import SettingError
 from faceveil.photo import SUFFIXES, format_named, format_of
-from faceveil.photo.files import first
+from faceveil.photo.files import first, one_line
 
 CLOAKED, PROOF = "-cloaked", "-proof.png"  # how the names end of what we write beside a photo
 
 
 @dataclass(frozen=True)
 class Job:
-    """A photo to read, the file to write, and where a picture of both would go."""
+    """A photo to read, the file to write, and where a picture of both would go; or why it is `refused`."""
 
     source: Path
     destination: Path
     picture: Path
+    refused: str = ""
 
 
 def plan(sources: Sequence[Path], output: Path | None = None, format: str | None = None) -> list[Job]:
@@ -28,8 +30,9 @@ def plan(sources: Sequence[Path], output: Path | None = None, format: str | None
     the tree that it is, in a folder of its own name where there are several. Pictures that show clear faces go beside
     a photo, or into a folder beside `output`, never into it. What an earlier run wrote is no photo to cloak.
 
-    Raises `SettingError` where a folder has no `output`, where that is a file or the root of a disk, where there is no
-    photo, and where two photos would become one file or one would overwrite another.
+    Of photos that would become one file the first does, and the others are refused. Raises `SettingError` where a
+    folder has no `output`, where that is a file or the root of a disk, where there is no photo, and where one would
+    overwrite another.
     """
     if output is not None and os.path.lexists(output) and not _is_folder(output):
         raise SettingError(f"-o {output} is a file; give a folder")
@@ -53,8 +56,7 @@ def plan(sources: Sequence[Path], output: Path | None = None, format: str | None
         if others := left_out(sources, output):
             raise SettingError(f"{none}, but {described(others)}; save them in one of these formats")
         raise SettingError(f"{none}; give photos, or folders of photos")
-    _check(jobs)
-    return jobs
+    return _checked(jobs)
 
 
 def left_out(sources: Sequence[Path], output: Path | None = None) -> list[Path]:
@@ -149,24 +151,47 @@ def _below(path: Path, apart_from: Path | None = None) -> tuple[list[Path], list
     """The files below a folder that are not hidden, and the folders that cannot be read; else the path by itself."""
     if not _is_folder(path):
         return [], [path]
-    other = apart_from and os.path.realpath(apart_from)
+    other = apart_from and _file(apart_from)
     found: list[Path] = []
     unreadable: list[OSError] = []
     for folder, folders, files in os.walk(path, onerror=unreadable.append):
         here = Path(folder)
-        folders[:] = sorted(name for name in folders if name[0] != "." and os.path.realpath(here / name) != other)
+        folders[:] = sorted(name for name in folders if name[0] != "." and _file(here / name) != other)
         found += [here / name for name in sorted(files) if name[0] != "."]
     return found, [Path(error.filename) for error in unreadable]
 
 
-def _check(jobs: Sequence[Job]) -> None:
-    sources = {os.path.realpath(job.source): job.source for job in jobs}
+def _checked(jobs: Sequence[Job]) -> list[Job]:
+    sources = {_file(job.source): job.source for job in jobs}
     taken: dict[str, Path] = {}
+    checked = []
     for job in jobs:
         for path in (job.destination, job.picture):
-            real = os.path.realpath(path)
-            if real in sources:
-                raise SettingError(f"{job.source} would overwrite {sources[real]}; choose another folder with -o")
-            other = taken.setdefault(real, job.source)
-            if other != job.source:
-                raise SettingError(f"{other} and {job.source} would both become {path}; cloak one at a time")
+            if source := sources.get(_file(path)):
+                raise SettingError(f"{job.source} would overwrite {source}; choose another folder with -o")
+        other = taken.setdefault(_name(job.destination), job.source)
+        told = f"{one_line(other)} becomes {one_line(job.destination)}, too; cloak it into another folder with -o"
+        checked.append(replace(job, refused="" if other == job.source else f"{one_line(job.source)}: {told}"))
+    return checked
+
+
+def _file(path: Path) -> tuple[int, int] | str:
+    """What a file is known by, whatever path leads there: its number on its disk; its path where there is none."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return os.path.realpath(path)
+    return (found.st_dev, found.st_ino) if found.st_ino else os.path.realpath(path)
+
+
+def _name(path: Path) -> str:
+    """The name of a file, in the letters that its disk tells apart."""
+    real = os.path.realpath(path)
+    return unicodedata.normalize("NFC", real).casefold() if _ignores_case(Path(real).parent) else real
+
+
+def _ignores_case(folder: Path) -> bool:
+    """Whether a disk takes "a" and "A" for one letter, as far as the name of a folder that is there tells."""
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    other = there.with_name(there.name.swapcase()) if there.name else there
+    return other != there and other.exists() and other.samefile(there)

@@ -11,6 +11,8 @@ from io import BytesIO
 from itertools import chain
 from typing import Any
 
+import torch
+
 from faceveil import recognizers
 from faceveil.device import choose
 from faceveil.errors import FaceveilError, NoFaceError, SettingError
@@ -24,8 +26,8 @@ from faceveil.objectives.feature import distance
 from faceveil.photo import MAX_PIXELS, Photo, remove_leftovers
 from faceveil.photo.files import one_line
 from faceveil.proof import FaceProof, Sighting, Verdict, embed, landmarks_of, prove
+from faceveil.recognizers import Recognizer, store
 from faceveil.recognizers import card as cards
-from faceveil.recognizers import store
 from faceveil.recognizers.card import Card
 from faceveil.types import Embeddings, Own, Pixels
 
@@ -73,38 +75,42 @@ class Choice:
 class Protector:
     """Everything that is loaded once: the detector, the method with its surrogates, and the recognizers that judge."""
 
+    @torch.inference_mode(False)
     def __init__(
         self,
         method: str = "veil",
         epsilon: float | None = None,
-        surrogates: Sequence[str] | None = None,
-        judges: Sequence[str] | None = None,
+        surrogates: Sequence[str | Recognizer] | None = None,
+        judges: Sequence[str | Recognizer] | None = None,
         targets: Sequence[Photo] = (),
         settings: Mapping[str, Any] | None = None,
         choice: Choice | None = None,
         device: str = "auto",
         seed: int = 0,
     ) -> None:
-        """Load what a method of `METHODS` needs; `epsilon` and `settings` are its own, the paper's where not given.
+        """Load what a method of `METHODS` needs; `epsilon`, in 8-bit levels, and `settings` are its own.
 
-        Cloaks are made against the `surrogates`: unless they are named, veil's and LowKey's against all that are
-        `at_hand`, APF's with its own probe, other methods' against dlib. The `judges` measure them, too: all
-        recognizers on this machine unless they are named. `targets` are photos of people as whom a method may disguise
-        a face.
+        What is not given is as in its paper. Cloaks are made against the `surrogates`: unless they are named, veil's
+        and LowKey's against all that are `at_hand`, APF's with its own probe, other methods' against dlib. The `judges`
+        measure them, too: all recognizers on this machine unless they are named. Both are names, or recognizers of
+        one's own on the same device. `targets` are photos of people as whom a method may disguise a face.
 
         Raises `SettingError` for a method or settings that make no sense, `WeightsError` for a recognizer that is not
         here or has no threshold, and `NoFaceError` where `targets` or `only_like` show no face.
         """
         self.device = choose(device)
-        if isinstance(surrogates, str) or isinstance(judges, str) or not (surrogates is None or len(surrogates)):
-            raise SettingError("surrogates and judges are lists of recognizers' names, and one surrogate is needed")
+        if any(isinstance(given, str | Recognizer) for given in (surrogates, judges)) or surrogates in ((), []):
+            raise SettingError("surrogates and judges are lists of recognizers or names, and one surrogate is needed")
         if judges is None:
             judges = [card.name for card in _here()]
         if surrogates is None:
             surrogates = at_hand() if method in ENSEMBLES else SURROGATES.get(method, ("dlib",))
-        loaded = {name: recognizers.load(name, self.device) for name in dict.fromkeys([*surrogates, *judges])}
+        loaded = {
+            one: one if isinstance(one, Recognizer) else recognizers.load(one, self.device)
+            for one in dict.fromkeys([*surrogates, *judges])
+        }
         self.detector = Detector(self.device)
-        self.surrogates = tuple(loaded[name] for name in surrogates)
+        self.surrogates = tuple(loaded[one] for one in surrogates)
         self.judges = tuple(loaded.values())
         for recognizer in self.judges:
             _ = recognizer.threshold  # raises `WeightsError` now, before anything is written
@@ -232,9 +238,10 @@ def cloak(
     With an album, a person's cloaks are to stay apart from those in it, and from each other (see `Album`). Raises what
     the method does: `SettingError` for settings that do not suit the faces, `RuntimeError` out of memory, say.
     """
-    regions = [_regions(photo, found) for photo, found in zip(photos, faces, strict=True)]
-    together = [region for own in regions for region in own]
-    cloaked = iter(method(together, album).cpu() if together else ())
+    with torch.inference_mode(False):
+        regions = [_regions(photo, found) for photo, found in zip(photos, faces, strict=True)]
+        together = [region for own in regions for region in own]
+        cloaked = iter(method(together, album).cpu() if together else ())
     shared = []
     for photo, own in zip(photos, regions, strict=True):
         pixels = photo.pixels.copy()
@@ -256,6 +263,10 @@ def protect(photo: Photo, protector: Protector | None = None, album: Album | Non
     beside a protector, which has its own.
     """
     start = time.perf_counter()
+    if not isinstance(photo, Photo) or not isinstance(protector, Protector | None):
+        raise SettingError(
+            "protect takes a Photo, such as Photo.open(PATH) or Photo.from_array(ARRAY), and a Protector"
+        )
     if protector and settings:
         raise SettingError(f"the protector has its own settings; leave out {', '.join(settings)}, or make another one")
     protector = protector or Protector(**settings)
@@ -325,26 +336,34 @@ def protect_files(protector: Protector, jobs: Sequence[Job], writing: Writing | 
     them.
     """
     writing = writing or Writing()
-    album = _album(protector, jobs, writing)
-    for folder in {job.destination.parent for job in jobs}:
+    for folder in {path.parent for job in jobs for path in (job.destination, job.picture)}:
         remove_leftovers(folder)
     if isinstance(protector.method, Personal) and protector.choice.only_like:
         known = chain.from_iterable(_read(jobs[:ENROLLED], replace(writing, force=True)))
         with suppress(*FOREIGN):  # the person stays known by the one photo
             protector.enroll(work.clear for work in known if work.clear)
-    groups = _read(jobs, writing)
+    groups, album = _read(jobs, writing), None
     with ThreadPoolExecutor(2) as pool:
         ahead = pool.submit(next, groups, None)
         behind: list[_Work] = []
         while group := ahead.result():
-            ahead = pool.submit(next, groups, None)
-            _find(protector, group, writing.longest)
-            _cloak(protector, [work for work in group if work.faces], album)
-            for work in group:
+            alone = sum(work.pixels for work in group) > PIXELS  # others would not fit into memory beside it
+            if not alone:
+                ahead = pool.submit(next, groups, None)
+            _find(protector, group, writing)
+            faces = [work for work in group if work.faces]
+            if faces and album is None:
+                album = _album(protector, jobs, writing)
+            _cloak(protector, faces, album)
+            for work in faces:
                 if work.cloaked is not None:
                     work.shared = pool.submit(_write, work, work.cloaked, writing)
             yield from (_outcome(protector, work) for work in behind)
             behind = group
+            if alone:
+                yield from (_outcome(protector, work) for work in behind)
+                behind, group, faces = [], [], []
+                ahead = pool.submit(next, groups, None)
         yield from (_outcome(protector, work) for work in behind)
 
 
@@ -365,28 +384,38 @@ class _Work:
     faceless: bool = False
     seconds: float = 0.0
 
+    @property
+    def pixels(self) -> int:
+        """How many the photo has that was read."""
+        return self.clear.width * self.clear.height if self.clear else 0
+
 
 def _read(jobs: Sequence[Job], writing: Writing) -> Iterator[list[_Work]]:
     """Groups of jobs whose photos were read: so many together as fit into memory."""
     group: list[_Work] = []
-    pixels = 0
     for job in jobs:
-        work = _Work(job)
+        work = _Work(job, error=job.refused)
         try:
-            if writing.force or not os.path.lexists(job.destination):
+            if not job.refused and _open_to(job, writing):
                 work.clear = _open(job, writing)
         except FaceveilError as error:
             work.error = str(error)
         except FOREIGN as error:
             work.error = _told(job, error)
-        own = work.clear.width * work.clear.height if work.clear else 0
-        if group and (len(group) == TOGETHER or pixels + own > PIXELS):
+        if group and sum(each.pixels for each in (*group, work)) > PIXELS:
             yield group
-            group, pixels = [], 0
+            group = []
         group.append(work)
-        pixels += own
+        if len(group) == TOGETHER or work.pixels > PIXELS:
+            yield group
+            group = []
     if group:
         yield group
+
+
+def _open_to(job: Job, writing: Writing) -> bool:
+    """Whether its file may be written."""
+    return writing.force or not os.path.lexists(job.destination)
 
 
 def _open(job: Job, writing: Writing) -> Photo:
@@ -403,7 +432,7 @@ def _album(protector: Protector, jobs: Sequence[Job], writing: Writing) -> Album
     What cannot be read, or has another shape than its photo, is passed over.
     """
     album = Album()
-    done = [] if writing.force else [job for job in jobs if os.path.lexists(job.destination)]
+    done = [job for job in jobs if not (job.refused or _open_to(job, writing))]
     if not protector.method.keeps_apart or len(done) == len(jobs):
         return album
     for job in (*done, *neighbors(jobs, NEIGHBORS)):
@@ -416,17 +445,17 @@ def _album(protector: Protector, jobs: Sequence[Job], writing: Writing) -> Album
     return album
 
 
-def _find(protector: Protector, group: Sequence[_Work], longest: int | None) -> None:
+def _find(protector: Protector, group: Sequence[_Work], writing: Writing) -> None:
     for work in group:
         start = time.perf_counter()
         try:
-            if work.clear:
+            if work.clear and _open_to(work.job, writing):  # another run may have written it by now
                 work.faces, work.beside = protector.look(work.clear)
         except (FaceveilError, *FOREIGN) as error:
             work.error = _told(work.job, error)
             work.faceless = isinstance(error, NoFaceError)
-            if work.faceless and longest:
-                work.error += f", in a copy of at most {longest} pixels (--longest)"
+            if work.faceless and writing.longest:
+                work.error += f", in a copy of at most {writing.longest} pixels (--longest)"
         work.seconds = time.perf_counter() - start
 
 
@@ -439,7 +468,7 @@ def _told(job: Job, error: Exception, fate: str = "") -> str:
     return f"{one_line(job.source)}: {fate or 'cannot be cloaked'} ({told}){'; try it smaller' if scarce else ''}"
 
 
-def _cloak(protector: Protector, group: Sequence[_Work], album: Album) -> None:
+def _cloak(protector: Protector, group: Sequence[_Work], album: Album | None) -> None:
     """Cloak photos together; where that fails, because of one of them or out of memory, say, one by one."""
     start = time.perf_counter()
     cloaked = None
@@ -473,6 +502,8 @@ def _outcome(protector: Protector, work: _Work) -> Outcome:
         shared = work.shared.result()
         proofs = protector.prove(work.clear, shared, work.faces, work.attacked)
     except (FaceveilError, *FOREIGN) as error:
+        if isinstance(error.__cause__, FileExistsError):  # another run was faster
+            return Outcome(work.job)
         return Outcome(work.job, error=_unproven(work, error), written=work.written)
     seconds = work.seconds + time.perf_counter() - start
     return Outcome(

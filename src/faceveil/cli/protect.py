@@ -5,6 +5,7 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -302,11 +303,13 @@ class _Tally:
 
     def show(self) -> None:
         """Each note once, where the pictures are, and a line about all."""
+        from faceveil.photo.files import one_line
+
         for note, times in self.notes.items():
             print(f"note, of {times} photo{'s' * (times != 1)}: {note}")
         if self.pictures:
-            where = os.path.commonpath([picture.parent for picture in self.pictures]) or "."
-            print(f"before and after (for yourself, as they show clear faces): {len(self.pictures)} in {where}")
+            told = f"before and after (for yourself, as they show clear faces): {len(self.pictures)}"
+            print(f"{told} in {one_line(_common(self.pictures))}")
         print(self._summary())
 
     def _summary(self) -> str:
@@ -318,6 +321,14 @@ class _Tally:
         if self.counts["cloaked"]:
             words += ", {recognized} of those cloaked now still recognized"
         return f"{words}; {AGAIN}".format(**self.counts, unmeasured=" (not measured now)")
+
+
+def _common(files: Sequence[Path]) -> str:
+    """The folder in which all of these files are; of files on several disks that of the first."""
+    for folders in ([file.parent for file in files], [file.parent.absolute() for file in files]):
+        with suppress(ValueError):
+            return os.path.commonpath(folders) or "."
+    return str(files[0].parent)
 
 
 def _picture(outcome: "Outcome", force: bool) -> Path | None:
@@ -335,8 +346,10 @@ def _picture(outcome: "Outcome", force: bool) -> Path | None:
 
 def _show(outcome: "Outcome", pictured: Path | None, advice: str) -> None:
     """The report of one photo; the verdict comes last."""
+    from faceveil.photo.files import one_line
+
     console = Console()
-    destination = outcome.job.destination
+    destination = one_line(outcome.job.destination)
     if outcome.status == "skipped":
         print(f"{destination} is there already, and was not measured now; {AGAIN}")
     if not outcome.faces:
@@ -346,7 +359,7 @@ def _show(outcome: "Outcome", pictured: Path | None, advice: str) -> None:
         print(f"note: {note}")
     print(f"cloaked in {outcome.seconds:.1f} s: {destination}")
     if pictured:
-        print(f"before and after (for yourself): {pictured}")
+        print(f"before and after (for yourself): {one_line(pictured)}")
     known = sum(face.recognized for face in outcome.faces)
     if known:
         faces = f"{known} of {len(outcome.faces)} faces"

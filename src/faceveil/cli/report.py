@@ -4,7 +4,6 @@ import json
 import math
 import sys
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich import box
@@ -45,7 +44,7 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def show_proofs(console: Console, name: Path, faces: "tuple[FaceProof, ...]", beside: int = 0) -> None:
+def show_proofs(console: Console, name: str, faces: "tuple[FaceProof, ...]", beside: int = 0) -> None:
     """A table for each face: a row for each recognizer, with the distance after each treatment.
 
     Faces have the numbers that --faces takes, where there are several with those `beside` them.

@@ -1,21 +1,27 @@
 """Files: read whole, published whole or not at all."""
 
 import os
+import platform
 import re
 import secrets
+import time
 from collections.abc import Sequence
 from contextlib import suppress
-from io import BufferedIOBase
+from io import BufferedIOBase, TextIOBase
 from itertools import count
 from pathlib import Path
 
-from faceveil.errors import UnreadablePhotoError, UnwritablePhotoError
+from faceveil.errors import SettingError, UnreadablePhotoError, UnwritablePhotoError
 
 MAX_BYTES = 1 << 30
 
+Readable = str | Path | bytes | bytearray | memoryview | BufferedIOBase
+
 _TOKEN = secrets.token_hex(4)  # tells this process from an earlier one with the same number
 _NUMBERS = count()
-_PART = re.compile(r"\.faceveil-(\d+)-(\w+)-\d+\.part")
+_HOST = re.sub(r"\W", "", platform.node())
+_PART = re.compile(r"\.faceveil-(\w*)-(\d+)-(\w+)-\d+\.part")
+_DAY = 86_400  # seconds, after which nobody writes still
 
 
 def one_line(text: object) -> str:
@@ -28,13 +34,17 @@ def first(things: Sequence[object], most: int = 5) -> str:
     return ", ".join([*map(one_line, things[:most]), *["..."] * (len(things) > most)])
 
 
-def read(source: str | Path | BufferedIOBase) -> bytes:
-    """The bytes of a file or of a binary stream.
+def read(source: Readable) -> bytes:
+    """The bytes of a file or of a binary stream, or those that are given.
 
-    Raises `UnreadablePhotoError` where there is no such file, no byte in it, or more than 1 GiB.
+    Raises `UnreadablePhotoError` where there is no such file, no byte in it, or more than 1 GiB, and `SettingError` for
+    anything else.
     """
     try:
-        data = _read_file(Path(source)) if isinstance(source, str | Path) else _read_stream(source)
+        if isinstance(source, str | Path):
+            data = _read_file(Path(source))
+        else:
+            data = bytes(source) if isinstance(source, bytes | bytearray | memoryview) else _read_stream(source)
     except OSError as error:
         reason = one_line(error.strerror or error)
         raise UnreadablePhotoError(f"cannot be read ({reason}); check its path and its permissions") from error
@@ -44,6 +54,8 @@ def read(source: str | Path | BufferedIOBase) -> bytes:
 
 def _read_file(path: Path) -> bytes:
     if not path.is_file():
+        if path.is_dir():
+            os.scandir(path).close()  # raises where it cannot be read
         found = "is a folder" if path.is_dir() else "is not a file" if path.exists() else "does not exist"
         raise UnreadablePhotoError(f"{found}; give the path of a photo")
     _check(path.stat().st_size)
@@ -51,6 +63,8 @@ def _read_file(path: Path) -> bytes:
 
 
 def _read_stream(stream: BufferedIOBase) -> bytes:
+    if isinstance(stream, TextIOBase) or not hasattr(stream, "read"):
+        raise SettingError(f"{type(stream).__name__} is no photo; give a path, bytes or a binary stream")
     if stream.seekable():
         stream.seek(0)
     return stream.read()
@@ -69,7 +83,7 @@ def publish(data: bytes, path: Path, *, force: bool = False) -> None:
     Missing folders are made. Where the file system has no hard links, another program that takes the same name in
     the same instant may lose its file. Raises `UnwritablePhotoError`, and leaves no file behind.
     """
-    part = path.parent / f".faceveil-{os.getpid()}-{_TOKEN}-{next(_NUMBERS)}.part"
+    part = path.parent / f".faceveil-{_HOST}-{os.getpid()}-{_TOKEN}-{next(_NUMBERS)}.part"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -100,12 +114,21 @@ def _link(part: Path, path: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Removes the unfinished files of processes that were killed while they wrote into a folder."""
-    for part in folder.glob(".faceveil-*.part"):
-        match = _PART.fullmatch(part.name)
-        if match and not _is_writing(int(match[1]), match[2]):
+    """Removes the unfinished files of processes that were killed while they wrote into a folder.
+
+    Those of another machine that shares the folder are left for a day.
+    """
+    with suppress(OSError):
+        for part in folder.glob(".faceveil-*.part"):
             with suppress(OSError):
-                part.unlink()
+                if (match := _PART.fullmatch(part.name)) and _is_left(part, *match.groups()):
+                    part.unlink()
+
+
+def _is_left(part: Path, host: str, process: str, token: str) -> bool:
+    if time.time() - part.stat().st_mtime > _DAY:
+        return True
+    return host == _HOST and not _is_writing(int(process), token)
 
 
 def _is_writing(process: int, token: str) -> bool:

@@ -13,6 +13,8 @@ from faceveil.photo.files import one_line
 from faceveil.photo.source import Source
 from faceveil.types import Pixels
 
+JPEG_SIDE = 65_500  # pixels that a JPEG may be wide or high
+
 
 def encode(pixels: Pixels, alpha: Alpha | None, source: Source, *, keep_metadata: bool) -> bytes:
     """A file like the source; `UnwritablePhotoError` where its format cannot hold the photo."""
@@ -22,18 +24,28 @@ def encode(pixels: Pixels, alpha: Alpha | None, source: Source, *, keep_metadata
         options.pop("subsampling", None)  # of chroma, which an encoder would add to have it
     if keep_metadata:
         options |= _metadata(image, source)
-    stream = io.BytesIO()
     try:
-        if source.format == "HEIF":
-            _save_heif(image, stream, options)
-        else:
-            image.save(stream, source.format, **options)
+        data = _saved(image, source.format, options)
     except (OSError, ValueError, RuntimeError) as error:
         found = f"{image.width} x {image.height} pixels cannot be written as {source.format} ({one_line(error)})"
         do = "choose another --format" + (", or leave out --keep-metadata" if keep_metadata else "")
         raise UnwritablePhotoError(f"{found}; {do}") from error
-    data = stream.getvalue()
     return source.exif.added_to(data, source.xmp) if keep_metadata and source.format == "TIFF" else data
+
+
+def _saved(image: Image.Image, format: str, options: dict[str, Any]) -> bytes:
+    stream = io.BytesIO()
+    if format == "HEIF":
+        _save_heif(image, stream, options)
+        return stream.getvalue()
+    try:
+        image.save(stream, format, **options)
+    except OSError:
+        if format != "JPEG" or max(image.size) > JPEG_SIDE:
+            raise
+        stream = io.BytesIO()  # much grain is larger than the buffer that Pillow has for these two
+        image.save(stream, format, **{**options, "optimize": False, "progressive": False})
+    return stream.getvalue()
 
 
 def _metadata(image: Image.Image, source: Source) -> dict[str, Any]:
