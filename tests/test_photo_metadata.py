@@ -109,3 +109,13 @@ def test_metadata_that_does_not_fit_is_an_error_that_says_so() -> None:
     photo = read(encoded(scene(), "WEBP", xmp=b"<x>" + b"many words " * 7000 + b"</x>"))
     with pytest.raises(UnwritablePhotoError, match=r"XMP data is too long.*choose another --format, or leave out"):
         photo.encode("jpeg", keep_metadata=True)
+
+
+@pytest.mark.parametrize(("length", "kept"), [(4096, True), (4097, False)])
+def test_no_picture_can_hide_in_a_value(length: int, kept: bool) -> None:
+    tags = Image.Exif()
+    tags[ExifTags.Base.Artist] = "somebody"
+    tags.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.UserComment] = SECRET.ljust(length, b"x")
+    written = read(encoded(scene(), "JPEG", exif=tags)).encode(keep_metadata=True)
+    assert image(written).getexif()[ExifTags.Base.Artist] == "somebody"
+    assert (SECRET in written) == kept

@@ -66,6 +66,7 @@ def test_serves_until_it_is_told_to_stop(module):
     assert (255 * (noise - load(module)(gradients))).abs().max() <= 0.5 + 1e-3
     assert [line["status"] for line in lines if line["event"] == "request"] == [200]
     assert "Finished server process" in lines[-1]["event"]
+    assert not [line for line in lines if "127.0.0.1" in line["event"]]  # nor any client's address
 
 
 def test_says_where_it_serves(module):

@@ -232,6 +232,17 @@ def test_goes_nowhere_else(where):
     assert len(asked) == 1
 
 
+def test_what_goes_to_this_machine_goes_through_no_proxy(service, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        monkeypatch.delenv("no_proxy", raising=False)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        assert not torch.equal(Remote(service, model="toy", seconds=5.0)(GRADIENTS), GRADIENTS)
+        proxy.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            proxy.accept()
+
+
 def test_a_page_is_no_answer():
     with answering((200, {"Content-Type": "text/html"}, b"<p>")) as (url, _), pytest.warns(CloudAway, match="is not"):
         remote(url)[0](GRADIENTS)
