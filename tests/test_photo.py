@@ -414,3 +414,10 @@ def test_resizes_by_the_longer_side() -> None:
     np.testing.assert_array_equal(resize(scene(60, 40), 30), np.asarray(expected))
     np.testing.assert_array_equal(resize(scene(60, 40), 60), scene(60, 40))
     assert resize(scene(1, 100), 10).shape == (1, 10, 3)
+
+
+def test_a_treatment_of_a_large_photo_is_no_bomb(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its pixels were read by the limit of ours already; Pillow warns beyond one of its own, and refuses twice that."""
+    expected = jpeg(scene(), 75)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1)
+    np.testing.assert_array_equal(jpeg(scene(), 75), expected)

@@ -5,6 +5,7 @@ import io
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 
 from faceveil.types import Pixels
 
@@ -13,7 +14,7 @@ def jpeg(pixels: Pixels, quality: int) -> Pixels:
     """The pixels after JPEG at this quality (1 to 100), its chroma halved as websites do it."""
     stream = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels)).save(stream, "JPEG", quality=quality)
-    return np.array(Image.open(stream))
+    return np.array(JpegImageFile(stream))  # `Image.open` would warn of, or refuse, what is large
 
 
 def resize(pixels: UInt8[np.ndarray, "_ _ c"], long_side: int) -> UInt8[np.ndarray, "_ _ c"]:
