@@ -14,6 +14,7 @@ def jpeg(pixels: Pixels, quality: int) -> Pixels:
     """The pixels after JPEG at this quality (1 to 100), its chroma halved as websites do it."""
     stream = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels)).save(stream, "JPEG", quality=quality)
+    stream.seek(0)
     return np.array(JpegImageFile(stream))  # `Image.open` would warn of, or refuse, what is large
 
 
