@@ -179,3 +179,14 @@ def test_writes_photos_with_much_grain(monkeypatch: pytest.MonkeyPatch, progress
         photo = Photo.open(io.BytesIO(encoded(grain, "JPEG", quality=100, subsampling=0, progressive=progressive)))
     again = Photo.open(io.BytesIO(photo.encode()))
     assert np.abs(again.pixels.astype(int) - photo.pixels).mean() < 0.1
+
+
+def test_what_is_published_is_written_though_its_part_cannot_be_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, **_: bool) -> None:
+        raise PermissionError(13, "another program looks at it", str(path))
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    files.publish(b"whole", tmp_path / "me.png")
+    assert (tmp_path / "me.png").read_bytes() == b"whole"

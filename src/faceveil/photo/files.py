@@ -93,7 +93,8 @@ def publish(data: bytes, path: Path, *, force: bool = False) -> None:
                 os.fsync(stream.fileno())
             (os.replace if force else _link)(part, path)
         finally:
-            part.unlink(missing_ok=True)
+            with suppress(OSError):  # it is gone, or another program looks at it
+                part.unlink()
     except (OSError, ValueError) as error:
         if isinstance(error, FileExistsError) and os.path.lexists(path):
             found = "exists already; choose another place, or overwrite it with --force"
