@@ -133,6 +133,12 @@ def test_more_epochs_than_asked_for_are_not_passed_off_as_fewer(tmp_path):
     assert torch.equal(run(tmp_path, 2)[0].weight, kept.weight)
 
 
+def test_one_gpu_of_several_is_named_by_the_environment():
+    """Lightning counts GPUs, from the first that there is; what it does not train would lie on another."""
+    with pytest.raises(SettingError, match="training is on cuda, not cuda:1; CUDA_VISIBLE_DEVICES"):
+        Engine("cuda:1")
+
+
 def test_sixteen_bits_need_a_gpu():
     """On a CPU, Lightning would take bfloat16, and checkpoints and commands would tell otherwise."""
     with pytest.raises(SettingError, match="16-mixed needs a GPU; on a CPU take bf16-mixed"):

@@ -3,13 +3,28 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from faceveil.errors import FaceveilError, NoFaceError, PhotoError, SettingError, WeightsError
+
 if TYPE_CHECKING:
     from faceveil.methods.album import Album
     from faceveil.photo import Photo
     from faceveil.protection import Choice, Protector, Result, protect
 
 __version__ = "0.1.0"
-__all__ = ["Album", "Choice", "Photo", "Protector", "Result", "__version__", "protect"]
+__all__ = [
+    "Album",
+    "Choice",
+    "FaceveilError",
+    "NoFaceError",
+    "Photo",
+    "PhotoError",
+    "Protector",
+    "Result",
+    "SettingError",
+    "WeightsError",
+    "__version__",
+    "protect",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -17,3 +32,7 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'faceveil' has no attribute {name!r}")
     return getattr(import_module("faceveil.photo" if name == "Photo" else "faceveil.protection"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

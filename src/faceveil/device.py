@@ -5,15 +5,20 @@ import torch
 from faceveil.errors import SettingError
 
 
-def choose(name: str = "auto") -> torch.device:
-    """The device cpu, cuda or mps; auto is the first of cuda, mps and cpu that there is.
+def choose(name: str | torch.device = "auto") -> torch.device:
+    """The device of that name, such as cpu, cuda, cuda:1 or mps; auto is the first of cuda, mps and cpu that there is.
 
     Raises `SettingError` for one that is not there.
     """
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    found = [kind for kind, available in there.items() if available]
+    counts = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available()), "cpu": 1}
+    found = [kind for kind, count in counts.items() if count]
     if name == "auto":
         return torch.device(found[0])
-    if name not in found:
-        raise SettingError(f"there is no device {name!r} here; there is {', '.join(found)}")
-    return torch.device(name)
+    try:
+        device = torch.device(name)
+        there = (device.index or 0) < counts.get(device.type, 0)
+    except (RuntimeError, TypeError):
+        there = False
+    if not there:
+        raise SettingError(f"there is no device {str(name)!r} here; there is {', '.join(found)}")
+    return device

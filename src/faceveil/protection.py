@@ -241,7 +241,7 @@ def cloak(
     with torch.inference_mode(False):
         regions = [_regions(photo, found) for photo, found in zip(photos, faces, strict=True)]
         together = [region for own in regions for region in own]
-        cloaked = iter(method(together, album).cpu() if together else ())
+        cloaked = iter(method(together, album).cpu())
     shared = []
     for photo, own in zip(photos, regions, strict=True):
         pixels = photo.pixels.copy()
@@ -435,6 +435,7 @@ def _album(protector: Protector, jobs: Sequence[Job], writing: Writing) -> Album
     done = [job for job in jobs if not (job.refused or _open_to(job, writing))]
     if not protector.method.keeps_apart or len(done) == len(jobs):
         return album
+    album.seen_by(protector.method.guides)
     for job in (*done, *neighbors(jobs, NEIGHBORS)):
         with suppress(FaceveilError, *FOREIGN):
             shared = Photo.open(job.destination, writing.max_pixels)

@@ -56,6 +56,9 @@ class Engine:
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise SettingError(f"precision is {self.precision!r}; it is one of {', '.join(PRECISIONS)}")
+        if ":" in self.device:
+            kind = self.device.partition(":")[0]
+            raise SettingError(f"training is on {kind}, not {self.device}; CUDA_VISIBLE_DEVICES says which there are")
         if self.precision == "16-mixed" and choose(self.device).type == "cpu":
             raise SettingError("16-mixed needs a GPU; on a CPU take bf16-mixed")
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from attacks.toys import pictures, recognizer, regions
+from faceveil.errors import SettingError
 from faceveil.methods.album import Album
 from faceveil.methods.scene import Scene
 from faceveil.methods.veil import Veil
@@ -97,3 +98,31 @@ def test_veil_leads_a_photo_away_from_what_was_shared_before(net):
     album.add(before.embed(), (shared,))
     alone, beside = (now.embed(veil.cloak(replace(now, album=some)))[0] for some in (None, album))
     assert distance(beside, shared) > 1.2 * distance(alone, shared)
+
+
+@pytest.mark.parametrize("others", [(1,), (0, 1), (1, 0)])
+def test_an_album_serves_the_surrogates_whose_embeddings_it_holds(net, others):
+    veil, album = Veil((net,), steps=1), Album()
+    veil(regions(1), album)
+    known = album.cloaked
+    wrong = ", ".join(f"toy-{seed}" for seed in others)
+    with pytest.raises(
+        SettingError, match=f"^this album holds faces as seen by toy-0, not by {wrong}; use another Album$"
+    ):
+        Veil(tuple(map(recognizer, others)), steps=1)(regions(1), album)
+    assert album.cloaked == known
+    veil(regions(1), album)
+    assert [len(some) for some in album.cloaked] == [2]
+
+
+def test_the_order_of_surrogates_is_an_albums_own():
+    nets, album = (recognizer(0), recognizer(1)), Album()
+    Veil(nets, steps=1)(regions(1), album)
+    with pytest.raises(SettingError, match=r"seen by toy-0, toy-1, not by toy-1, toy-0; use another"):
+        album.company(nets[::-1], album.clear)
+
+
+def test_an_empty_album_serves_anybody(net):
+    album = Album().seen_by((net,))
+    Veil((recognizer(1),), steps=1)(regions(1), album)
+    assert album.surrogates == ("toy-1",)

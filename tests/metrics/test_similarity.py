@@ -3,6 +3,7 @@ import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from faceveil import metrics
+from faceveil.errors import SettingError
 
 
 def pair(height=40, width=50):
@@ -31,3 +32,12 @@ def test_largest_change_does_not_wrap_around():
 def test_small_pictures_are_equal_to_themselves(shape):
     one, _ = pair(*shape)
     assert metrics.ssim(one, one) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("measure", [metrics.ssim, metrics.psnr, metrics.largest_change])
+@pytest.mark.parametrize("shape", [(1, 50, 3), (40, 1, 3), (0, 50, 3)])
+def test_pictures_have_one_size(measure, shape):
+    one, _ = pair()
+    for pictures in ((one, np.zeros(shape, np.uint8)), (np.zeros(shape, np.uint8), one)):
+        with pytest.raises(SettingError, match=r"give two of one size, uint8 \[height, width, 3\]$"):
+            measure(*pictures)

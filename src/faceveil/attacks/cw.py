@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from faceveil.attacks.gradient import free
 from faceveil.objectives.base import Objective
 from faceveil.types import Images, PerImage
 
@@ -25,7 +26,17 @@ class CarliniWagner:
     confidence: float = 0.0
 
     def __call__(self, images: Images, objective: Objective, mark: float = 0.0) -> Images:
-        """Cloaked images whose loss is at most `mark - confidence`; an image for which none was found is as it was."""
+        """Cloaked images whose loss is at most `mark - confidence`; an image for which none was found is as it was.
+
+        So is one at which the loss has no gradient, such as that of `Dodging` at an image's own embedding. Works also
+        where gradients are turned off outside.
+        """
+        if not len(images):
+            return images
+        with torch.inference_mode(False), torch.enable_grad():
+            return self._search(free(images), objective, mark)
+
+    def _search(self, images: Images, objective: Objective, mark: float) -> Images:
         best, least = images.clone(), images.new_full((len(images),), torch.inf)
         constant = torch.full_like(least, self.constant)
         low, high = torch.zeros_like(least), torch.full_like(least, torch.inf)

@@ -9,6 +9,7 @@ from torch import Generator, Tensor
 
 from faceveil.attacks.budget import L2, Budget, Linf
 from faceveil.attacks.transforms import GradientTransform, Momentum, Smoothing, Surroundings
+from faceveil.errors import SettingError
 from faceveil.objectives.base import Objective, View
 from faceveil.objectives.diversity import Padding
 from faceveil.types import Images, PerImage
@@ -52,6 +53,9 @@ class GradientAttack:
 
     `step_size` is in [0, 1]. With `views`, each step's gradient is the mean of those through each view, so that the
     cloak does not depend on details of one recognizer. All that is random is drawn from `seed`.
+
+    Where the gradient is 0 no image moves, as that of `Dodging` is at an image's own embedding: take a `random_start`,
+    or give a `start` with a little noise. Raises `SettingError` for less than one step, or a step not above 0.
     """
 
     budget: Budget
@@ -62,13 +66,23 @@ class GradientAttack:
     seed: int = 0
     views: tuple[View, ...] = ()
 
+    def __post_init__(self) -> None:
+        if self.steps < 1 or not self.step_size > 0:
+            raise SettingError(f"{self.steps} steps of {self.step_size:g} lead nowhere; give 1 or more, each above 0")
+
     def __call__(
         self, images: Images, objective: Objective, stop: Stop | None = None, start: Images | None = None
     ) -> Images:
-        """Cloaked images, by a walk from `start` where it is given.
+        """Cloaked images, by a walk from `start` where it is given; also where gradients are turned off outside.
 
         Those that `stop` finds good enough are left as they are from then on.
         """
+        if not len(images):
+            return images
+        with torch.inference_mode(False), torch.enable_grad():
+            return self._walk(free(images), objective, stop, None if start is None else free(start))
+
+    def _walk(self, images: Images, objective: Objective, stop: Stop | None, start: Images | None) -> Images:
         generator = Generator().manual_seed(self.seed)
         budget, finished = self.budget, torch.empty_like(images)
         active = torch.arange(len(images), device=images.device)
@@ -105,6 +119,11 @@ class GradientAttack:
         return gradients[0] if len(gradients) == 1 else torch.stack(gradients).mean(0)
 
 
+def free(images: Images) -> Images:
+    """The images, of which gradients may be asked, however they were made."""
+    return images.clone() if images.is_inference() else images.detach()
+
+
 def fgsm(budget: Ball) -> GradientAttack:
     """FGSM: one step as large as the budget (Goodfellow et al., 2014, https://arxiv.org/abs/1412.6572)."""
     return GradientAttack(budget, 1, budget.levels / 255)
@@ -136,7 +155,8 @@ def mim(budget: Ball, steps: int = 10, decay: float = 1.0, step_size: float | No
 
     Steps of epsilon / steps, unless given.
     """
-    return GradientAttack(budget, steps, step_size or budget.levels / 255 / steps, (Momentum(decay),))
+    size = budget.levels / 255 / max(steps, 1) if step_size is None else step_size
+    return GradientAttack(budget, steps, size, (Momentum(decay),))
 
 
 def di2(

@@ -17,6 +17,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
+from faceveil.device import choose
 from faceveil.errors import SettingError
 from faceveil.faces import mtcnn
 from faceveil.faces.pyramid import Atlas, Pyramid
@@ -93,7 +94,7 @@ class Detector:
             face that an LFW photo is of is missed, and about 9 things in 3,074 photos are taken for faces.
 
     Raises:
-        SettingError: `min_size` is below 12 pixels, the least that the networks can see.
+        SettingError: `min_size` is below 12 pixels, the least that the networks can see; or the device is not here.
         WeightsError: The weights are missing or damaged.
     """
 
@@ -105,10 +106,12 @@ class Detector:
     ) -> None:
         if not min_size >= CELL:
             raise SettingError(f"min_size is {min_size}; give {CELL} pixels or more")
-        self.device = torch.device(device)
+        self.device = choose(device)
         self.min_size = min_size
         self.thresholds = thresholds
-        self.pnet, self.rnet, self.onet = (make().to(device) for make in (mtcnn.pnet, mtcnn.rnet, mtcnn.onet))
+        with torch.inference_mode(False), torch.random.fork_rng([]):  # the random numbers of others stay theirs
+            makers = mtcnn.pnet, mtcnn.rnet, mtcnn.onet
+            self.pnet, self.rnet, self.onet = (make().to(self.device) for make in makers)
 
     @torch.inference_mode()
     def __call__(self, photos: Sequence[Pixels]) -> list[list[Face]]:

@@ -8,7 +8,7 @@ from functools import cached_property
 import torch
 
 from faceveil.errors import SettingError
-from faceveil.faces.region import Region
+from faceveil.faces.region import GRID, Region
 from faceveil.methods.album import Album
 from faceveil.methods.scene import STILL, Scene, check_weights
 from faceveil.methods.settings import plain, within, wrong
@@ -48,12 +48,14 @@ class Method(ABC):
         """Cloaked images [n, 3, GRID, GRID] of faces in their photos, made with the surrogates' fast copies.
 
         With an album, a method that `keeps_apart` leads a person's cloaks apart, from those in it and from each other,
-        and adds them to it; none of them where one cannot be made.
+        and adds them to it; none of them where one cannot be made. `SettingError` for an album of other surrogates.
         """
+        if not regions:
+            return torch.empty(0, 3, GRID, GRID, device=self.surrogates[0].scale.device)
         batches = [regions[i : i + self.batch] for i in range(0, len(regions), self.batch)]
         if album is None or not self.keeps_apart:
             return torch.cat([self._cloak(batch) for batch in batches])
-        with album.whole():
+        with album.seen_by(self.guides).whole():
             return torch.cat([self._cloak(batch, album) for batch in batches])
 
     def _cloak(self, regions: Sequence[Region], album: Album | None = None) -> Images:

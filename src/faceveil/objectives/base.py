@@ -37,8 +37,10 @@ class Objective(ABC):
     def __add__(self, other: "Objective") -> "Objective":
         return Sum((self, other))
 
-    def __rmul__(self, factor: float) -> "Objective":
+    def __mul__(self, factor: float) -> "Objective":
         return Scaled(self, factor)
+
+    __rmul__ = __mul__
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,7 @@ class Dodging(Objective):
 
     In units of the recognizer's threshold: at -1 the face is no longer recognized, whatever the recognizer. With the
     embedding of an enrolled image as source and `PLAIN` this is APF's Eq. 2, with `scattered` ones its Eq. 13.
+    At the source itself its gradient is 0: a walk from the very image whose embedding it is needs some noise first.
     """
 
     recognizer: Recognizer

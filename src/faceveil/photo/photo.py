@@ -1,10 +1,11 @@
 """The photo: pixels, and what is remembered of the file that they came from."""
 
 from dataclasses import dataclass, field, replace
-from io import BufferedIOBase
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from faceveil.errors import SettingError, UnreadablePhotoError, UnwritablePhotoError
 from faceveil.photo import files
@@ -36,11 +37,14 @@ class Photo:
     path: Path | None = None
 
     @classmethod
-    def open(cls, source: str | Path | BufferedIOBase, max_pixels: int = MAX_PIXELS) -> "Photo":
-        """Reads a JPEG, PNG, WebP, TIFF, BMP, HEIC or AVIF from a path or a binary stream.
+    def open(cls, source: files.Readable, max_pixels: int = MAX_PIXELS) -> "Photo":
+        """Reads a JPEG, PNG, WebP, TIFF, BMP, HEIC or AVIF from a path, from its bytes or from a binary stream.
 
-        Raises `UnreadablePhotoError` for everything that is not one photo of at most `max_pixels`.
+        Raises `UnreadablePhotoError` for everything that is not one photo of at most `max_pixels`, and `SettingError`
+        for another kind of source, or a limit that is no number of pixels.
         """
+        if not isinstance(max_pixels, Real) or not max_pixels >= 1:
+            raise SettingError(f"max_pixels is {max_pixels!r}; it is a number of pixels, 1 or more")
         path = Path(source) if isinstance(source, str | Path) else None
         try:
             return cls(*decode(files.read(source), max_pixels), path=path)
@@ -49,17 +53,26 @@ class Photo:
             raise UnreadablePhotoError(f"{name}: {error}") from error
 
     @classmethod
-    def from_array(cls, array: np.ndarray) -> "Photo":
-        """A photo of an array of 8-bit levels, RGB [height, width, 3] or gray [height, width]; written as PNG.
+    def from_array(cls, array: object) -> "Photo":
+        """A photo of a copy of 8-bit levels, RGB [height, width, 3] or gray [height, width]; written as PNG.
+
+        They are an array, or what NumPy makes one of, such as an image of Pillow's in mode RGB or L. Raises
+        `SettingError` for anything else.
 
         >>> Photo.from_array(np.zeros((3, 4), np.uint8))
         Photo(gray=True, source=Source(format='PNG', gray=True, dpi=None), notes=(), path=None)
         """
-        if array.dtype != np.uint8 or array.ndim not in (2, 3) or array.shape[2:] not in ((), (3,)) or array.size == 0:
-            found = f"an array of {array.dtype} {list(array.shape)} is no photo"
+        if isinstance(array, Image.Image) and array.mode not in ("RGB", "L"):
+            raise SettingError(f"an image in mode {array.mode} is no photo; give image.convert('RGB')")
+        try:
+            given = np.asarray(array)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise SettingError(f"{type(array).__name__} is no photo ({files.one_line(error)})") from error
+        if given.dtype != np.uint8 or given.ndim not in (2, 3) or given.shape[2:] not in ((), (3,)) or given.size == 0:
+            found = f"an array of {given.dtype} {list(given.shape)} is no photo"
             raise SettingError(f"{found}; give uint8 [height, width, 3] or [height, width]")
-        flat = array.ndim == 2
-        pixels = np.stack([array] * 3, axis=-1) if flat else np.ascontiguousarray(array)
+        flat = given.ndim == 2
+        pixels = np.stack([given] * 3, axis=-1) if flat else np.array(given, order="C")
         return cls(pixels, gray=flat or is_colorless(pixels), source=Source(gray=flat))
 
     @property
@@ -83,13 +96,13 @@ class Photo:
         return self.source.format
 
     def with_pixels(self, pixels: np.ndarray) -> "Photo":
-        """The same photo with other uint8 pixels of the same size, which have no color where it has none."""
+        """The same photo with a copy of other uint8 pixels of the same size, which have no color where it has none."""
         if pixels.dtype != np.uint8 or pixels.shape != self.pixels.shape:
             found = f"the pixels are {pixels.dtype} {list(pixels.shape)}"
             raise SettingError(f"{found}; this photo's are uint8 {list(self.pixels.shape)}")
         if self.gray and not is_colorless(pixels):
             raise SettingError("the photo is gray, the pixels are not; give red, green and blue the same values")
-        return replace(self, pixels=pixels)
+        return replace(self, pixels=pixels.copy())
 
     def smaller(self, longest: int) -> "Photo":
         """A copy whose longer side is at most so many pixels, by Lanczos's filter; the photo itself where it is.

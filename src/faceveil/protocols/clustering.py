@@ -85,10 +85,10 @@ def pairwise(labels: Int64[ndarray, " n"], clusters: Int64[ndarray, " n"]) -> Ag
 def bcubed(labels: Int64[ndarray, " n"], clusters: Int64[ndarray, " n"]) -> Agreement:
     """The means over photos: what share of a photo's cluster shows its person, and of its person's photos is there.
 
-    B-cubed (Bagga and Baldwin, 1998, https://aclanthology.org/P98-1012/).
+    B-cubed (Bagga and Baldwin, 1998, https://aclanthology.org/P98-1012/). Without photos it is 0.
     """
     counts = _contingency(labels, clusters)
-    squares, photos = counts * counts, counts.sum()
+    squares, photos = counts * counts, max(1, counts.sum())
     precision, recall = squares.sum(0) / counts.sum(0), squares.sum(1) / counts.sum(1)
     return Agreement(float(precision.sum() / photos), float(recall.sum() / photos))
 

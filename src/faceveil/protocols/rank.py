@@ -57,7 +57,7 @@ def nearest(probes: Embeddings, gallery: Gallery, k: int) -> Nearest:
 def _nearest(probes: Embeddings, gallery: Gallery, k: int) -> tuple[Float[Tensor, "n k"], Int64[Tensor, "n k"]]:
     best = probes.new_empty(len(probes), 0)
     rows = torch.empty(len(probes), 0, dtype=torch.int64, device=probes.device)
-    length = max(1, BLOCK // len(probes))
+    length = max(1, BLOCK // max(1, len(probes)))
     for start in range(0, len(gallery), length):
         piece = gallery[start : start + length]
         piece = torch.from_numpy(np.array(piece)) if isinstance(piece, ndarray) else piece
@@ -79,9 +79,11 @@ def ranks(
 
     `identities` say whom the probes show, `labels` whom the gallery shows; `targets` are the labels of the people as
     whom the probes are disguised. Targeted: at least one of the N nearest photos shows one of them. Untargeted: none of
-    the N shows the probe's own person. Raises `SettingError` where the gallery lacks a probe's person, for then the
-    latter would mean nothing.
+    the N shows the probe's own person. Raises `SettingError` where there is no probe, or the gallery lacks a probe's
+    person, for then the latter would mean nothing.
     """
+    if not len(probes):
+        raise SettingError("there are no probes; give one or more")
     if missing := set(identities.tolist()) - set(labels.tolist()):
         raise SettingError(
             f"the gallery has no photo of {len(missing)} people of the probes; add some, or leave them out"

@@ -71,8 +71,9 @@ def all_pairs(embeddings: Embeddings, labels: Int64[ndarray, " n"], others: Embe
     """Every photo against every other one (Cilloni et al., 2020, IV-A), each pair once; labels say whom they show.
 
     With `others`, the same photos in another version, it is each photo against the other version of every other one.
-    Photos with a negative label show somebody unknown and take no part. Raises `SettingError` where there are no pairs
-    of one kind.
+    Photos with a negative label show somebody unknown and take no part. Distances are sums of products in float32: that
+    of near-duplicates is off by up to a thousandth of their embeddings' length. Raises `SettingError` where there are
+    no pairs of one kind.
     """
     return Pairs(*_compared(embeddings, labels, others))
 
@@ -139,8 +140,10 @@ def crossing(pairs: Pairs) -> float:
 def threshold_below(impostor: Distances, rate: float = 1e-3) -> float:
     """The largest threshold whose FAR lies below that rate, which is the one with the lowest FRR (Vos, 2023, 3.2).
 
-    Raises `SettingError` where the rate is not in (0, 1].
+    Raises `SettingError` where the rate is not in (0, 1], or there are no pairs.
     """
+    if not len(impostor):
+        raise SettingError("there are no impostor pairs; give photos of two people at least")
     if not 0 < rate <= 1:
         raise SettingError(
             f"a false acceptance rate of {rate} cannot be kept below; choose one in (0, 1], such as 0.001"

@@ -23,7 +23,10 @@ ALIKE = 0.01  # a threshold of a network whose embeddings all but coincide; thos
 
 @dataclass(frozen=True)
 class Input:
-    """What a network was trained to see: size, channel order, mean and scale in 8-bit levels, alignment template."""
+    """What a network was trained to see: size, channel order, mean and scale in 8-bit levels, alignment template.
+
+    Raises `SettingError` for another order than rgb or bgr.
+    """
 
     height: int
     width: int
@@ -31,6 +34,10 @@ class Input:
     mean: tuple[float, ...]
     scale: tuple[float, ...]
     template: str
+
+    def __post_init__(self) -> None:
+        if self.channels not in ("rgb", "bgr"):
+            raise SettingError(f"channels are {self.channels!r}; they are rgb or bgr")
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,8 @@ class Stem(nn.Module):
         odd = [size % 2 for size in layer.weight.shape[:1:-1]]
         weight = F.pixel_unshuffle(F.pad(layer.weight, (0, odd[0], 0, odd[1])), 2)
         self.padding = layer.padding
-        self.layer = nn.Conv2d(weight.shape[1], weight.shape[0], (weight.shape[2], weight.shape[3]), dtype=weight.dtype)
+        out, channels, height, width = weight.shape
+        self.layer = nn.Conv2d(channels, out, (height, width), dtype=weight.dtype, device="meta")  # draws no weights
         self.layer.weight = nn.Parameter(weight, requires_grad=False)
         self.layer.bias = layer.bias
 
