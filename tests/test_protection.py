@@ -487,6 +487,14 @@ def test_what_another_run_writes_meanwhile_is_there_already(protector, tmp_path,
     assert job.destination.read_text() == "another run's"
 
 
+def test_a_file_where_a_folder_is_needed_is_no_photo_that_is_there(protector, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/a").touch()
+    faceveil.Photo.from_array(portrait()).save(tmp_path / "photos/a/me.png")
+    (outcome,) = protect_files(protector, plan([tmp_path / "photos"], tmp_path / "out"))
+    assert "a/me.png: cannot be written" in outcome.error
+
+
 def test_photos_that_would_become_one_file_do_not_stop_others(protector, tmp_path):
     for name in ("a/me.png", "b/me.png", "b/you.png"):
         faceveil.Photo.from_array(portrait()).save(tmp_path / name)

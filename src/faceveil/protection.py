@@ -503,7 +503,7 @@ def _outcome(protector: Protector, work: _Work) -> Outcome:
         shared = work.shared.result()
         proofs = protector.prove(work.clear, shared, work.faces, work.attacked)
     except (FaceveilError, *FOREIGN) as error:
-        if isinstance(error.__cause__, FileExistsError):  # another run was faster
+        if isinstance(error.__cause__, FileExistsError) and os.path.lexists(work.job.destination):  # by another run
             return Outcome(work.job)
         return Outcome(work.job, error=_unproven(work, error), written=work.written)
     seconds = work.seconds + time.perf_counter() - start
