@@ -51,6 +51,28 @@ def test_learns_from_clear_and_obfuscated_photos(tmp_path, change):
     assert not torch.equal(weights(done), torch.cat([each.flatten() for each in recognizer().network.parameters()]))
 
 
+@pytest.mark.parametrize(("flip", "least", "most"), [(False, 0.0, 0.0), (True, 0.3, 0.7)])
+def test_some_photos_are_shown_mirrored_clear_and_obfuscated_alike(tmp_path, monkeypatch, flip, least, most):
+    shown, forward = [], hardening._Classifier.forward
+
+    def watch(self, images, *wanted):
+        shown.append(images.detach())
+        return forward(self, images, *wanted)
+
+    monkeypatch.setattr(hardening._Classifier, "forward", watch)
+    run(tmp_path, replace(COURSE, flip=flip))
+    photos = crowd()[:]
+
+    def near(images, others):
+        return torch.stack([((image - others).abs().amax((1, 2, 3)) < 6.5 / 255).any() for image in images])
+
+    for clear, obfuscated in zip(shown[::2], shown[1::2], strict=True):
+        assert torch.equal(near(clear, photos), ~near(clear, photos.flip(3)))
+        assert torch.equal(near(clear, photos), near(obfuscated, photos))
+    mirrored = near(torch.cat(shown), photos.flip(3)).float().mean()
+    assert least <= mirrored <= most
+
+
 def test_an_anchor_keeps_clear_photos_where_they_were(tmp_path):
     faces, before = crowd(), recognizer()
 

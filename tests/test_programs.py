@@ -109,6 +109,11 @@ def test_a_recognizer_that_is_not_the_programs_own_counts_by_its_own_threshold(p
     assert (other.own, other.same) == (False, (1,))
 
 
+def test_a_program_looks_at_the_preview_that_it_makes(plain):
+    opinion, _ = ask(replace(COMPARING, preview=lambda pixels: np.full_like(pixels, 90)), plain(RED), plain(GREEN))
+    assert opinion.same == (1,)
+
+
 def test_photos_that_cannot_be_used_are_told(plain, tmp_path):
     cloaked, broken = plain(RED, (0, 0, 0)), tmp_path / "broken.jpg"
     broken.write_bytes(b"no photo")

@@ -312,6 +312,13 @@ def test_what_failed_together_is_let_go_of_before_each_is_tried_alone(tmp_path, 
     assert left == [[], [None], [None, None]]
 
 
+def test_the_most_accurate_of_several_of_a_kind_is_left_to_judge(monkeypatch):
+    """By their cards the four MobileFaceNets have 99.67, 99.29, 98.79 and 99.58 % on LFW."""
+    here = {"dlib", *(f"mobilefacenet-{each}" for each in ("espdl", "foamliu", "xiaoccer", "y1"))}
+    monkeypatch.setattr(store, "installed", lambda card: card.name in here)
+    assert here - set(at_hand()) == {"mobilefacenet-espdl"}
+
+
 def test_a_recognizer_without_a_threshold_neither_judges_unasked_nor_lets_anything_be_written(monkeypatch):
     monkeypatch.setattr(store, "installed", lambda card: "here")
     here = at_hand()

@@ -3,12 +3,14 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from faceveil import weights
 from faceveil.errors import WeightsError
+from faceveil.recognizers import card
 
 CONTENT = bytes(range(256)) * 5000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -130,3 +132,11 @@ def test_a_file_without_an_address_is_not_fetched():
 def test_a_missing_package_says_how_to_install_it():
     with pytest.raises(WeightsError, match="pip install no_such_package"):
         weights.locate(weights.File("some.dat", SHA256, package="no_such_package"))
+
+
+def test_the_threshold_that_authors_recommend_comes_before_ours():
+    """dlib's is 0.6 (its face recognition example)."""
+    dlib = card.read("dlib")
+    assert dlib.threshold == 0.6
+    assert replace(dlib, thresholds={"far_1e-3": 0.547, "published": 0.6}).threshold == 0.6
+    assert replace(dlib, thresholds={"far_1e-2": 0.7, "far_1e-3": 0.547}).threshold == 0.547

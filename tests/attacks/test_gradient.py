@@ -1,14 +1,19 @@
+from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
+from scipy.ndimage import correlate
+from torch import Generator, Tensor
 
 from attacks.toys import Linear, pictures, recognizer
 from faceveil.attacks import gradient
 from faceveil.attacks.budget import L2, Linf, Unlimited
 from faceveil.attacks.gradient import GradientAttack, Stop, bim, di2, dim, fgsm, iterations, m_di2, mim, pgd, tim
 from faceveil.attacks.transforms import Momentum, VarianceTuning
-from faceveil.objectives.diversity import Affinity, Blocks, Padding, Spectrum, scales
+from faceveil.objectives.base import Objective
+from faceveil.objectives.diversity import Affinity, Blocks, Dimming, Padding, Spectrum, scales
 from faceveil.objectives.feature import Dodging
 from faceveil.objectives.views import JPEG, OneOf, Rounding
 
@@ -74,6 +79,62 @@ def test_cloaks_each_image_as_if_alone_while_others_stop():
         alone = attack(images[i : i + 1], objective[chosen], stop[chosen])
         assert torch.allclose(together[i : i + 1], alone, atol=1e-5)
     assert (objective(together) > free + 1e-3).any()
+
+
+@pytest.mark.parametrize("factors", [(1.0, -3.0), (-3.0, 1.0)])
+def test_the_gradient_is_the_mean_through_all_views(factors):
+    """Of the weights themselves, and of three times their opposite: their opposite."""
+    images, weights = torch.full((1, 3, 8, 8), 0.5), torch.randn(1, 3, 8, 8)
+    found = GradientAttack(Linf(8), 1, 8 / 255, views=tuple(map(Dimming, factors)))(images, Linear(weights))
+    assert torch.allclose(found, images + 8 / 255 * weights.sign())
+
+
+@pytest.mark.parametrize("decay", [0.0, 1.0])
+def test_tim_steps_by_the_blurred_gradient(decay):
+    """A Gaussian 7 pixels wide whose edge lies three standard deviations out; summed where there is momentum."""
+    images, weights = torch.full((1, 3, 12, 12), 0.5), torch.randn(1, 3, 12, 12)
+    taps = np.exp(-(np.linspace(-3, 3, 7) ** 2) / 2)
+    smooth = [correlate(channel, np.outer(taps, taps), mode="constant") for channel in weights[0].numpy()]
+    found = tim(Linf(8), steps=2, decay=decay)(images, Linear(weights))
+    assert np.array_equal((images - found)[0].sign().numpy(), np.sign(smooth))
+
+
+def test_tim_has_momentum():
+    images = pictures(2)
+    first, other = (tim(Linf(8), decay=decay)(images, dodging(images)) for decay in (1.0, 0.0))
+    assert not torch.equal(first, other)
+
+
+def test_pgd_starts_at_random_inside_its_budget():
+    images = torch.full((1, 3, 12, 12), 0.5)
+    one, other = (255 * (pgd(Linf(8), seed=s)(images, Linear(torch.zeros_like(images))) - images) for s in (0, 1))
+    assert 6 < one.abs().max() <= 8.001
+    assert not torch.equal(one, other)
+
+
+@dataclass(frozen=True)
+class Fourth(Objective):
+    """The sum of fourth powers, whose gradient is four times the cubes."""
+
+    def __call__(self, images: Tensor, generator: Generator | None = None) -> Tensor:
+        return images.pow(4).sum((1, 2, 3))
+
+    def __getitem__(self, chosen: Tensor) -> "Fourth":
+        return self
+
+
+def test_variance_tuning_looks_around_where_the_cloaked_image_is():
+    """Wang and He, 2021, Algorithm 1, written out, with the same draws."""
+    images, draw = 0.3 + 0.4 * pictures(1), Generator().manual_seed(0)
+    found = GradientAttack(L2(100), 3, 20 / 255, (VarianceTuning(0.2, 5),))(images, Fourth())
+    cloaked, variance = images, torch.zeros_like(images)
+    for _ in range(3):
+        near = [cloaked + 0.2 * (2 * torch.rand(3, 12, 12, generator=draw) - 1) for _ in range(5)]
+        gradient = 4 * cloaked**3
+        step = gradient + variance
+        variance = sum(4 * each**3 for each in near) / 5 - gradient
+        cloaked = cloaked - 20 / 255 * step / step.square().mean().sqrt()
+    assert torch.allclose(found, cloaked.clamp(0, 1), atol=1e-4)
 
 
 def test_stops_where_the_loss_is_low_enough():

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from attacks.toys import pictures, recognizer
 from faceveil.attacks.budget import L2, Linf
 from faceveil.attacks.cw import CarliniWagner
-from faceveil.attacks.gradient import GradientAttack, bim, fgsm, mim
+from faceveil.attacks.gradient import GradientAttack, bim, fgsm, m_di2, mim
 from faceveil.objectives.base import Objective
+from faceveil.objectives.diversity import Dimming
 from faceveil.objectives.feature import Dodging
 
 
@@ -104,3 +105,10 @@ def mi_fgsm(model: nn.Module, images: Tensor, decay: float) -> Tensor:
 def test_momentum_equals_its_papers_equations(decay, images, objective):
     ours = mim(Linf(8), 10, decay, STEP)(images, objective)
     assert torch.allclose(ours, mi_fgsm(Classifier(objective), images, decay), atol=1e-5)
+
+
+@pytest.mark.parametrize("decay", [1.0, 0.6])
+def test_momentum_through_a_view_equals_its_papers_equations(decay, images, objective):
+    view = Dimming(0.5)
+    ours = m_di2(Linf(8), 10, STEP, decay, view)(images, objective)
+    assert torch.allclose(ours, mi_fgsm(Classifier(objective.through(view)), images, decay), atol=1e-5)

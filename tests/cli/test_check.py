@@ -49,6 +49,13 @@ def test_a_cloaked_photo_is_not_recognized_in_other_photos(album, capfd):
     assert "verdict: not recognized in any of 1 clear photos" in capfd.readouterr().out
 
 
+@pytest.mark.parametrize(("distances", "code"), [((0.5, 0.7), 1), ((0.7, 0.5), 1), ((0.7, 0.7), 0)])
+def test_one_treatment_that_matches_is_enough(album, monkeypatch, distances, code):
+    findings = tuple(checking.Finding("some", "as saved", 0.6, (each,)) for each in distances)
+    monkeypatch.setattr(checking, "check", lambda *_: checking.Check((Path("me.jpg"),), findings, 0, ()))
+    assert run(album / "1.jpg", "--against", album / "mine/2.png") == code
+
+
 def test_of_several_faces_the_one_nearest_to_the_person_is_measured(album, tmp_path, capfd):
     """The larger face is cloaked, the smaller is the person's clear one."""
     canvas = np.full((320, 560, 3), 120, np.uint8)

@@ -58,6 +58,12 @@ def test_an_album_knows_who_is_the_same_by_the_mean_of_distances_in_thresholds()
     assert [len(some) for some in (*album.clear, *album.cloaked)] == [2, 2, 2, 2]
 
 
+def test_people_are_the_same_below_the_threshold_alone(net):
+    """The toy's is 0.5; the first two are 0.9 of it apart, the last is 1.1 from the second."""
+    (company,) = Album().company((net,), (torch.tensor([[0.0, 0.0], [0.45, 0.0], [1.0, 0.0]]),))
+    assert company.same.tolist() == [[False, True, False], [True, False, False], [False, False, False]]
+
+
 def test_veil_leads_photos_of_one_person_apart_where_it_has_an_album(net):
     images = pictures(2)
     images = torch.stack([images[0], (images[0] + 0.02).clamp(0, 1), images[1]])

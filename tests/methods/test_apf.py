@@ -9,11 +9,13 @@ from torch import nn
 
 from attacks.toys import pictures, recognizer, regions
 from faceveil import trained
+from faceveil.attacks.budget import Linf
+from faceveil.attacks.gradient import mim
 from faceveil.attacks.quantization import Grid
 from faceveil.errors import SettingError, WeightsError
-from faceveil.methods.apf import Apf
+from faceveil.methods.apf import Apf, learning
 from faceveil.methods.apf.cloud import Cloud, Enhancement, UNet, load
-from faceveil.methods.apf.device import ATTACKS
+from faceveil.methods.apf.device import ATTACKS, build
 from faceveil.methods.apf.learning import Learning, Lesson, pairs
 from faceveil.methods.scene import Scene
 from faceveil.objectives.feature import distance
@@ -50,6 +52,15 @@ def test_gradients_lead_away_inside_the_budget_each_as_if_alone(attack):
     assert (distance(PROBE(images + found), PROBE(images)) > 0.1).all()
     alone = torch.cat([method.gradient(scene(image[None])) for image in images])
     assert torch.allclose(found, alone, atol=1e-6)
+
+
+@pytest.mark.parametrize("attack", ["mi-fgsm", "m-di2"])
+def test_momentum_decays_as_it_is_told(attack):
+    assert build(attack, 8.0, 10, 2.0, 0.6, 0).transforms == mim(Linf(8), 10, 0.6).transforms
+    images = pictures(2)
+    found = [Apf((PROBE,), attack, steps=6, decay=decay).gradient(scene(images)) for decay in (1.0, 1.0, 0.0)]
+    assert torch.equal(found[0], found[1])
+    assert not torch.equal(found[0], found[2])
 
 
 def test_delta_sends_photos_of_one_person_to_different_places():
@@ -225,6 +236,33 @@ def test_eq_4_turns_gradients_toward_the_servers_and_leaves_them_as_strong(lesso
 
     assert alike(cloud(given)) > 1.2 * alike(given)
     assert cloud(given).norm() > given.norm()
+
+
+def test_u_leads_away_from_people(lesson, tmp_path):
+    """Eq. 7: as far as it may, from everybody enrolled; not so the other way."""
+    alone = replace(lesson.learning, transfers=0, epochs=0, ascents=30)
+    cloud, _ = replace(lesson, folder=tmp_path, learning=alone).learn()
+    u, images = cloud.universal * 8 / 255, pictures(20, seed=9)
+    everybody = SERVER(lesson.faces.read(np.arange(24)))
+
+    def away(noise):
+        return float(torch.cdist(SERVER((images + noise).clamp(0, 1)), everybody).mean())
+
+    assert 255 * u.abs().max() == pytest.approx(8, abs=1e-3)
+    assert away(u) > away(0 * u) + 0.02
+    assert away(u) > away(-u) + 0.04
+
+
+def test_kept_gradients_are_the_mean_of_the_servers_in_the_order_of_the_pairs(lesson, tmp_path, monkeypatch):
+    """Eq. 5, in files of four pairs each."""
+    monkeypatch.setattr(learning, "BATCH", 4)
+    servers = SERVER, recognizer(2, template="arcface")
+    small = replace(lesson, pairs=lesson.pairs[:10], servers=servers, folder=tmp_path)
+    here, there = (lesson.faces.read(np.array(some)) for some in zip(*small.pairs, strict=True))
+    each = [Apf((net,), "fgsm", scatter=False).gradient(scene(here, net), scene(there, net).embed()) for net in servers]
+    small._keep(servers, "fgsm")
+    rows = np.array([9, 0, 5, 3, 4])
+    assert torch.allclose(small._kept(servers, "fgsm", rows), (each[0] + each[1])[rows] / 2, atol=1e-4)
 
 
 def test_what_eq_4_left_can_be_had_after_eq_9(lesson, tmp_path):

@@ -86,6 +86,26 @@ def test_halts_at_the_first_step_with_no_loss(net, images, people):
         assert torch.equal(walks[first], method.aligned(images[i : i + 1]))
 
 
+def test_several_negatives_are_processed_one_after_the_other(net, images, people):
+    """Section IV-C, written out: each triplet until its loss is 0 or the distance hardly moves, from where it was."""
+    method = Cilloni((net,), (people,), "random+farthest", margin=0.6, negatives=2, steps=20)
+    rounds, cloaked = torch.stack(chosen(method, images), 1), method.aligned(images)
+    for i in range(3):
+        source, moved = net(images[i : i + 1]), images[i : i + 1]
+        for negative in people[rounds[i]]:
+            before = (net(moved) - negative).norm()
+            for _ in range(20):
+                seen = moved.clone().requires_grad_()
+                loss = (net(seen) - negative).norm() - (net(seen) - source).norm().clamp(min=1e-6) + 0.6
+                (gradient,) = torch.autograd.grad(loss.clamp(min=0), seen)
+                moved = (moved - 2.5 / 255 * gradient / gradient.abs().max().clamp(min=1e-20)).clamp(0, 1)
+                near = (net(moved) - negative).norm()
+                if near - (net(moved) - source).norm() + 0.6 <= 0 or before - near < 0.01:
+                    break
+                before = near
+        assert torch.allclose(cloaked[i : i + 1], moved, atol=1e-4)
+
+
 def test_halts_where_the_distance_moves_less_than_the_threshold(net, images):
     """Every step before the last one moved by the threshold, the last one did not."""
     source = net(images[:1])

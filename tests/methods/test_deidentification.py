@@ -58,5 +58,12 @@ def test_without_heads_the_face_itself_is_left_for_others(net):
     assert (torch.cdist(net(cloaked), people)[rows, target] < torch.cdist(sources, people)[rows, target] - 0.2).all()
 
 
+def test_a_step_is_as_large_as_it_is_told(net):
+    """Ten steps of a quarter of a level."""
+    images = pictures(2).clamp(0.3, 0.7)
+    change = 255 * (Deidentification((net,), epsilon=8, step_size=0.25).aligned(images) - images)
+    assert change.abs().max() == pytest.approx(2.5, abs=1e-3)
+
+
 def test_the_papers_budgets(net):
     assert EPSILONS == (4, 8, 16, 32, 64, 128)

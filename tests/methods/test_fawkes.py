@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -39,6 +41,20 @@ def test_a_larger_budget_is_used_and_none_exceeded(net):
     assert (low <= 0.004 + 1e-6).all()
     assert (high <= 0.017 + 1e-6).all()
     assert (high > 2 * low).all()
+
+
+def test_no_channel_moves_beyond_epsilon(net, images):
+    change = 255 * (Fawkes((net,), epsilon=1, dssim=1.0).aligned(images) - images).abs()
+    assert change.max() == pytest.approx(1, abs=1e-3)
+
+
+def test_the_budget_is_that_of_what_may_change(net):
+    images, share = 0.4 + 0.2 * pictures(2, size=32), torch.zeros(2, 1, 32, 32)
+    share[:, :, :12] = 1
+    scene = replace(Scene.aligned(images, (net,)), share=share)
+    unlike = Dissimilarity(images, share)(Fawkes((net,), dssim=0.004, steps=40).cloak(scene))
+    assert (unlike <= 0.004 + 1e-6).all()
+    assert (unlike > 0.002).all()
 
 
 def test_moves_toward_the_most_dissimilar_person(net, images, people):

@@ -55,6 +55,15 @@ def test_one_cloak_for_all_photos_of_a_person_moves_those_unseen_too(net, photos
     assert (moved > 2 * stirred).all()
 
 
+def test_a_step_is_as_large_as_it_is_told(net, photos):
+    """Two steps from one start: a quarter of a level, or a whole one, along the same gradient's sign."""
+    faces = Scene.aligned(photos[:2], (net,))
+    short, long = (255 * Opom((net,), steps=1, step_size=size).perturbation(faces) for size in (0.25, 1.0))
+    free = (short.abs() < 7) & (long != short)
+    assert free.float().mean() > 0.5
+    assert torch.allclose((long - short).abs()[free], torch.tensor(0.75), atol=1e-4)
+
+
 def test_without_enrollment_each_face_has_its_own(net, photos):
     cloaked = Opom((net,), steps=4).aligned(photos[:2])
     first, second = cloaked - photos[:2]

@@ -80,10 +80,14 @@ def test_stays_inside_the_budget(name, surrogates):
     assert torch.allclose(budget.project(cloaked, images), cloaked, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["veil", "cilloni", "bim", "illc", "tip-im", "fawkes", "lowkey", "opom"])
+@pytest.mark.parametrize(
+    "name", ["veil", "cilloni", "bim", "illc", "tip-im", "tip-im nearest", "fawkes", "lowkey", "opom"]
+)
 def test_cloaks_faces_in_photos_one_or_many(name, surrogates):
     faces = regions(3)
-    method = build(name, surrogates, {} if name in ("bim", "illc") else {"steps": 2})
+    settings = {"search": "nearest"} if name == "tip-im nearest" else {}
+    steps = {} if name in ("bim", "illc") else {"steps": 2}
+    method = build(name.removesuffix(" nearest"), surrogates, settings | steps)
     cloaked = method(faces)
     assert cloaked.shape == (3, 3, GRID, GRID)
     for image, face in zip(cloaked, faces, strict=True):

@@ -6,7 +6,8 @@ from torch import Generator
 from attacks.toys import pictures, recognizer
 from faceveil.methods.identities import apart, candidates, virtual
 from faceveil.methods.scene import Scene
-from faceveil.methods.tip_im import GAINS, VARIANTS, Aims, TipIm
+from faceveil.methods.tip_im import GAINS, SEARCHES, VARIANTS, Aims, TipIm
+from faceveil.objectives.diversity import Dimming, Padding
 
 
 @pytest.fixture(scope="module")
@@ -43,10 +44,11 @@ def test_the_shared_forward_pass_gives_the_same_cloak(nets, monkeypatch):
     assert torch.allclose(TipIm(nets[:1], steps=8, view=None).aligned(images), cloaked, atol=1e-4)
 
 
-def test_is_algorithm_1_written_out(nets):
+@pytest.mark.parametrize("decay", [1.0, 0.4])
+def test_is_algorithm_1_written_out(nets, decay):
     """Each image alone, each target in turn, as the paper has it, with one recognizer."""
     net, images, people = nets[0], pictures(2), nets[0](pictures(3, seed=4))
-    together = TipIm(nets[:1], (people,), steps=6, view=None).aligned(images)
+    together = TipIm(nets[:1], (people,), steps=6, decay=decay, view=None).aligned(images)
     for i in range(2):
         original = images[i : i + 1]
         source, cloaked, memory = net(original), original, torch.zeros_like(original)
@@ -56,7 +58,7 @@ def test_is_algorithm_1_written_out(nets):
                 seen = cloaked.clone().requires_grad_()
                 loss = (net(seen) - target).square().sum() - (net(seen) - source).square().sum()
                 (gradient,) = torch.autograd.grad(loss, seen)
-                moved = memory + gradient / gradient.abs().mean()
+                moved = decay * memory + gradient / gradient.abs().mean()
                 candidate = cloaked - 1.5 / 255 * moved.sign()
                 candidate = candidate.clamp(original - 12 / 255, original + 12 / 255).clamp(0, 1)
                 near = (net(candidate) - people).square().sum(1)
@@ -64,6 +66,24 @@ def test_is_algorithm_1_written_out(nets):
                 best = max(best, (float(gain), candidate, moved), key=lambda entry: entry[0])
             _, cloaked, memory = best
         assert torch.allclose(together[i : i + 1], cloaked, atol=1e-4)
+
+
+@pytest.mark.parametrize("search", SEARCHES)
+def test_with_one_target_every_search_is_the_same_walk(nets, search):
+    images, someone = pictures(2), nets[0](pictures(1, seed=4))
+    settings = {"steps": 6, "decay": 0.4, "step_size": 1.0, "view": None}
+    found = TipIm(nets[:1], (someone,), search=search, **settings).aligned(images)
+    assert torch.allclose(found, TipIm(nets[:1], (someone,), **settings).aligned(images), atol=1e-4)
+
+
+@pytest.mark.parametrize("search", SEARCHES)
+def test_each_step_sees_through_the_view(nets, search):
+    """Where it shows nothing there is no gradient; where it is drawn, the seed decides."""
+    images, people = pictures(2), nets[0](pictures(3, seed=4))
+    assert torch.equal(TipIm(nets[:1], (people,), steps=3, search=search, view=Dimming(0.0)).aligned(images), images)
+    found = [TipIm(nets[:1], (people,), steps=3, search=search, seed=seed).aligned(images) for seed in (0, 0, 1)]
+    assert torch.equal(found[0], found[1])
+    assert not torch.equal(found[0], found[2])
 
 
 @pytest.mark.parametrize(("kind", "expected"), [("sum", 1.7908156), ("min", 0.6910108), ("max", 0.6941980)])
@@ -79,14 +99,18 @@ def test_gains_equal_the_released_codes(kind, expected):
     assert float(GAINS[kind](gaps)) == pytest.approx(expected, abs=2e-6)
 
 
-def test_gaps_are_those_of_each_version_and_target(nets):
-    images = pictures(2)
-    aims = aims_of(images, nets[:1], 3)
+@pytest.mark.parametrize("power", [1, 2])
+@pytest.mark.parametrize(("normalized", "strangers"), [(True, 2**0.5), (False, 0.75)])
+def test_gaps_are_those_of_each_version_and_target(normalized, strangers, power):
+    """In units in which strangers, sqrt(2) or one and a half thresholds of 0.5 apart, have 2 as squares."""
+    images, net = pictures(2), recognizer(normalized=normalized)
+    aims = aims_of(images, (net,), 3)
     versions = torch.stack([images, images.flip(3)])
-    gaps = aims.gaps(versions, 2)
+    gaps = aims.gaps(versions, power)
     assert gaps.shape == (2, 2, 3)
-    moved = nets[0](versions[1])
-    expected = (moved - aims.sources[0]).square().sum(1)[:, None] - ((moved[:, None] - aims.targets[0]).square().sum(2))
+    moved = net(versions[1])
+    own, others = torch.cdist(moved, aims.sources[0]).diag(), (moved[:, None] - aims.targets[0]).norm(dim=2)
+    expected = (own[:, None] ** power - others**power) * (2**0.5 / strangers) ** power
     assert torch.allclose(gaps[1], expected, atol=1e-5)
 
 
@@ -121,3 +145,4 @@ def test_the_papers_numbers_are_the_defaults(nets):
     method = TipIm(nets)
     assert (method.epsilon, method.steps, method.step_size, method.decay, method.identities) == (12, 50, 1.5, 1, 10)
     assert (method.gamma, method.search, method.gain, method.power) == (0, "greedy", "max", 2)
+    assert method.view == Padding()

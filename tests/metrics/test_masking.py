@@ -3,7 +3,9 @@
 import pytest
 import torch
 
-from faceveil.metrics.masking import STABILITY, detail, detail_masking, masking
+from faceveil.metrics.masking import detail, detail_masking, masking
+
+STABILITY = (0.03 * 255) ** 2  # SSIM's C2 (Wang et al., 2004)
 
 
 def test_nothing_is_masked_on_flat_ground():
@@ -13,7 +15,23 @@ def test_nothing_is_masked_on_flat_ground():
 def test_random_noise_masks_as_its_variance_says():
     noise = 0.1 * torch.randn(1, 1, 120, 120, generator=torch.Generator().manual_seed(0))
     expected = (2 * 25.5**2 * 48 / 49 / STABILITY + 1) ** 0.5  # 49 pixels have 48 degrees of freedom
-    assert masking((0.5 + noise).expand(1, 3, -1, -1)).mean().item() == pytest.approx(expected, rel=0.02)
+    assert masking((0.5 + noise).expand(1, 3, -1, -1)).mean().item() == pytest.approx(expected, rel=0.01)
+
+
+@pytest.mark.parametrize(("channel", "share"), [(0, 0.299), (1, 0.587), (2, 0.114)])
+def test_a_channel_masks_by_its_share_of_brightness(channel, share):
+    """ITU-R BT.601's."""
+    images = torch.full((1, 3, 120, 120), 0.5)
+    images[:, channel] += 0.1 * torch.randn(120, 120, generator=torch.Generator().manual_seed(0))
+    expected = (2 * (share * 25.5) ** 2 * 48 / 49 / STABILITY + 1) ** 0.5
+    assert masking(images).mean().item() == pytest.approx(expected, rel=0.01)
+
+
+def test_windows_are_7_pixels_wide():
+    """Those around a bright pixel, and the means over them: 13 each way."""
+    images = torch.full((1, 3, 40, 40), 0.5)
+    images[..., 20, 20] = 1
+    assert int((masking(images) > 1 + 1e-4).sum()) == 13 * 13
 
 
 def test_busy_places_may_change_more_than_smooth_ones():

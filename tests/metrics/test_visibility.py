@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy.ndimage import gaussian_filter1d
 from skimage import data
 
 from faceveil.bench.held_out import ssimulacra2
-from faceveil.metrics.visibility import Visibility, error, score
+from faceveil.metrics.visibility import Visibility, _linear, _means, error, score
 
 
 def face() -> torch.Tensor:
@@ -33,7 +34,29 @@ def enlarged(images: torch.Tensor) -> np.ndarray:
 def test_a_smooth_change_scores_as_with_the_package_on_the_enlarged_face(length, levels):
     clear, changed = face(), (face() + levels / 255 * waves(length)).clamp(0, 1)
     expected = ssimulacra2(enlarged(clear), enlarged(changed))
-    assert score(float(Visibility(clear)(changed))) == pytest.approx(expected, abs=8)
+    assert score(float(Visibility(clear)(changed))) == pytest.approx(expected, abs=4)
+
+
+def test_a_change_of_blue_alone_scores_as_with_the_package():
+    clear, changed = face(), face()
+    changed[:, 2:] = (clear[:, 2:] + 24 / 255 * waves(32)).clamp(0, 1)
+    expected = ssimulacra2(enlarged(clear), enlarged(changed))
+    assert score(float(Visibility(clear)(changed))) == pytest.approx(expected, abs=1)
+
+
+@pytest.mark.parametrize(("level", "light"), [(0.0, 0.0), (0.04, 0.04 / 12.92), (0.5, 0.21404114), (1.0, 1.0)])
+def test_light_is_that_of_srgb(level, light):
+    """IEC 61966-2-1."""
+    assert _linear(torch.full((1, 3, 2, 2), level)).mean().item() == pytest.approx(light, abs=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(20, 30), (9, 8)])
+def test_the_window_is_scipys_gaussian_mirrored_at_the_edges(shape):
+    planes = torch.rand(2, 1, *shape)
+    expected = planes.numpy()
+    for axis in (2, 3):
+        expected = gaussian_filter1d(expected, 1.5, axis, mode="reflect", radius=5)
+    assert np.allclose(_means(planes)[0], expected, atol=1e-5)
 
 
 def test_equal_images_have_no_error():

@@ -124,6 +124,17 @@ def test_the_centroid_head_is_scikit_learns(enrolled):
     assert np.array_equal(head(probes).argmax(1), fitted.predict(probes.numpy()))
 
 
+@pytest.mark.parametrize("sharpness", [1.0, 3.0])
+def test_centroids_are_a_softmax_of_squared_distances_as_sharp_as_they_are_told(net, images, enrolled, sharpness):
+    embeddings, classes = enrolled
+    centers = torch.stack([embeddings[classes == i].mean(0) for i in range(5)])
+    expected = (-sharpness * torch.cdist(net(images), centers).square()).softmax(1)
+    head = Centroids.enroll(embeddings, classes, sharpness)
+    assert torch.allclose(head(net(images)).softmax(1), expected, atol=1e-5)
+    own = Centroids(centers.expand(4, -1, -1), sharpness)[torch.tensor([2, 0])]
+    assert torch.allclose(own(net(images)[[2, 0]]).softmax(1), expected[[2, 0]], atol=1e-5)
+
+
 def test_cross_entropy_falls_toward_a_class(net, images, enrolled):
     head = Centroids.enroll(*enrolled)
     losses = [CrossEntropy(net, head, torch.full((4,), i))(images) for i in range(5)]

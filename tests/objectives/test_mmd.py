@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 
@@ -26,6 +27,18 @@ def test_gradient_equals_the_released_codes():
 
 def test_nothing_lies_between_pictures_and_themselves():
     assert float(mmd(pictures(3), pictures(3))) == pytest.approx(0, abs=1e-5)
+
+
+def test_a_picture_stands_for_itself_its_mirror_image_and_both_of_them_moved():
+    images, originals = pictures(2), pictures(2, seed=1)
+
+    def batch(image):
+        both = image.numpy(), image.numpy()[:, :, ::-1]
+        moves = [(0, 0), (2, 0), (-2, 0), (0, 2), (0, -2)]
+        return torch.from_numpy(np.stack([np.roll(each, move, (1, 2)) for move in moves for each in both]))
+
+    expected = [float(mmd(batch(one), batch(other))) for one, other in zip(images, originals, strict=True)]
+    assert Naturalness(originals)(images).tolist() == pytest.approx(expected, rel=1e-4)
 
 
 def test_a_larger_cloak_is_less_natural():

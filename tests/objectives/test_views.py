@@ -77,6 +77,14 @@ def test_jpeg_is_pillows(quality):
         assert np.array_equal((255 * seen).round().permute(1, 2, 0), np.asarray(Image.open(stream)))
 
 
+def test_every_jpeg_quality_of_the_range_is_drawn_and_no_other():
+    images, draw = pictures(1, size=32), seeded()
+    seen = {tuple((255 * JPEG(60, 64)(images, draw)).round().flatten().tolist()) for _ in range(60)}
+    each = [tuple((255 * JPEG(quality, quality)(images)).round().flatten().tolist()) for quality in range(60, 65)]
+    assert seen == set(each)
+    assert tuple((255 * JPEG(60, 64)(images)).round().flatten().tolist()) == each[0]
+
+
 @pytest.mark.parametrize("view", [JPEG(), Rounding()])
 def test_storage_passes_the_gradient_as_if_nothing_were_stored(view):
     images, weights = pictures(2), torch.randn(2, 3, 12, 12)
@@ -139,6 +147,18 @@ def test_padding_shrinks_and_sets_on_black():
         assert torch.allclose(seen.sum(), rows.float() ** 2)
 
 
+def test_padding_draws_every_size_and_place():
+    white, draw = torch.ones(1, 3, 40, 40), seeded()
+    found = [Padding(0.8)(white, draw)[0, 0].nonzero() for _ in range(1500)]
+    boxes = [(*map(int, inside.amin(0)), int(inside[-1, 0] - inside[0, 0]) + 1) for inside in found]
+    assert {size for _, _, size in boxes} == set(range(32, 41))
+    for size in range(32, 41):
+        tops, lefts = ({box[axis] for box in boxes if box[2] == size} for axis in (0, 1))
+        assert tops == lefts == set(range(41 - size))
+    assert any(top > left for top, left, _ in boxes)
+    assert any(top < left for top, left, _ in boxes)
+
+
 def test_turning_turns_about_the_center():
     image = torch.zeros(1, 3, 41, 41)
     image[:, :, 20, 36] = 1  # 16 pixels right of the center
@@ -146,6 +166,58 @@ def test_turning_turns_about_the_center():
     row, column = divmod(int(seen.argmax()), 41)
     angle = math.radians(90) * (2 * float(torch.rand((), generator=seeded())) - 1)
     assert (column - 20, row - 20) == pytest.approx((16 * math.cos(angle), -16 * math.sin(angle)), abs=0.8)
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_one_of_several_draws_each_and_shows_the_first_where_nothing_is_drawn(count):
+    white, draw = torch.ones(1, 3, 2, 2), seeded()
+    view = OneOf([Dimming(2.0**-i) for i in range(count)])
+    assert {float(view(white, draw).max()) for _ in range(60)} == {2.0**-i for i in range(count)}
+    assert torch.equal(view(white), white)
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.2, 0.9, 1.0])
+def test_a_view_is_left_out_as_often_as_it_is_told(probability):
+    white, draw, view = torch.ones(1, 3, 2, 2), seeded(), Sometimes(Dimming(0.5), probability)
+    shown = sum(float(view(white, draw).max()) == 0.5 for _ in range(300)) / 300
+    assert shown == pytest.approx(probability, abs=4 * (probability * (1 - probability) / 300) ** 0.5)
+
+
+def test_a_tint_shifts_each_channel_up_or_down_by_up_to_its_levels():
+    gray, draw = torch.full((1, 3, 4, 4), 0.5), seeded()
+    shifts = torch.stack([255 * (Tinting(5.0)(gray, draw) - gray)[0] for _ in range(300)])
+    assert torch.allclose(shifts, shifts[..., :1, :1].expand_as(shifts))
+    shifts = shifts[..., 0, 0]
+    assert 4.8 < shifts.amax() <= 5.001
+    assert -5.001 <= shifts.amin() < -4.8
+    assert torch.allclose(shifts.std(0), torch.full((3,), 10 / 12**0.5), rtol=0.1)  # of uniform numbers
+    assert shifts.T.corrcoef().triu(1).abs().max() < 0.2
+
+
+RAMP = torch.linspace(-1, 1, 40)
+
+
+def places(view, count=400):
+    """Where the middle, and what is 10 pixels right of it, come from: x and y [count, 2] in halves of the image."""
+    images = torch.stack([RAMP.expand(40, 40), RAMP[:, None].expand(40, 40), torch.zeros(40, 40)])[None]
+    draw = seeded()
+    drawn = torch.stack([view(images, draw)[0, :2, 19:21] for _ in range(count)])
+    return [drawn[..., column - 1 : column + 1].mean((2, 3)) for column in (20, 30)]
+
+
+def test_an_affine_map_has_the_spreads_given():
+    """Of the shift, of how the map grows, and again of how it turns."""
+    middle, right = places(Affinity(0.05, 0.05))
+    assert middle.std(0).tolist() == pytest.approx([0.05, 0.05], rel=0.1)
+    slopes = (right - middle) / (RAMP[30] - RAMP[20])
+    assert slopes.std(0).tolist() == pytest.approx([0.05, 0.05 * 2**0.5], rel=0.1)
+
+
+@pytest.mark.parametrize("least", [0.0, 0.1])
+def test_the_spread_of_an_affine_map_is_drawn_between_two(least):
+    """The mean square of numbers between a and b is (a a + a b + b b) / 3."""
+    middle, _ = places(Affinity(least, 0.1))
+    assert middle.square().mean().item() == pytest.approx((least**2 + least * 0.1 + 0.1**2) / 3, rel=0.15)
 
 
 def test_blocks_are_all_there():

@@ -1,5 +1,6 @@
 import io
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from faceveil import recognizers
 from faceveil.datasets.folders import Folders
 from faceveil.datasets.preparation import prepare
 from faceveil.errors import SettingError
-from faceveil.protocols.apps import APPS, DBSCAN, HDBSCAN, Immich, PhotoPrism, app
+from faceveil.protocols.apps import APPS, DBSCAN, HDBSCAN, Immich, PhotoPrism, Preview, app
 from faceveil.protocols.clustering import ALONE, bcubed
 
 SORTING = [name for name, each in APPS.items() if each.clusterer]
@@ -97,6 +98,12 @@ def test_immich_attaches_a_photo_with_few_neighbors_but_founds_nobody_on_it():
     assert Immich(1.0, 3)(line).tolist() == [0, 0, 0, 0, ALONE, ALONE]
 
 
+def test_immich_takes_a_photo_at_the_distance_for_near_and_for_a_core_one_with_just_enough():
+    line = torch.tensor([[0.0], [1.0], [2.0]])
+    assert Immich(1.0, 3)(line).tolist() == cluster.DBSCAN(eps=1.0, min_samples=3).fit_predict(line).tolist()
+    assert set(Immich(1.0, 3)(line)) == {0}
+
+
 def circle(*degrees: float) -> torch.Tensor:
     angle = torch.tensor(degrees).deg2rad()
     return torch.stack([angle.cos(), angle.sin()], 1)
@@ -109,11 +116,50 @@ def test_photoprism_attaches_what_lies_within_radius_and_reach():
     assert rules(photos).tolist() == [0, 0, 0, 0, 0, 0, ALONE, ALONE]
 
 
+@pytest.mark.parametrize(
+    ("settings", "reached"),
+    [
+        ({"radius": 0.35}, [True, True, True, True, True]),
+        ({"radius": 0.35, "percentile": 50}, [False, True, True, True, False]),
+        ({"radius": 0.02}, [False, True, True, True, False]),
+    ],
+)
+def test_photoprisms_radius_holds_a_percentile_of_the_photos_and_has_an_end(settings, reached):
+    """From the center at 0 degrees two photos are 2 degrees away, a chord of 0.035, and two 4, a chord of 0.070."""
+    rules = PhotoPrism(distance=0.04, core=3, match=0.02, **settings)
+    found = rules(circle(-4, -2, 0, 2, 4, 100)).tolist()
+    assert found == [*(0 if each else ALONE for each in reached), ALONE]
+
+
 def test_photoprism_leaves_out_what_lies_between_two_people():
     rules = PhotoPrism(distance=0.04, core=3, radius=0.35, match=0.5, margin=0.01)
     photos = circle(-1, 0, 1, 39, 40, 41, 20, 18)
     assert rules(photos).tolist() == [0, 0, 0, 1, 1, 1, ALONE, 0]
     assert (rules(photos[:5]) == ALONE).all()  # fewer than twice the core
+
+
+@pytest.mark.parametrize(
+    ("name", "preview", "rules"),
+    [
+        ("immich", Preview(1440, 80), Immich(1.0, 3)),
+        ("photoprism-2024", Preview(1280, 83), PhotoPrism(0.64, 4, 0.35, 0.46)),
+        ("photoprism-2026-sface", Preview(720, 83), PhotoPrism(0.78, 5, 0.6, 0.35, 95, 0.01)),
+        ("photoprism-2026-facenet", Preview(720, 83), PhotoPrism(0.64, 5, 0.42, 0.4, 95, 0.01)),
+        ("photoprism-2026-auraface", Preview(720, 83), PhotoPrism(0.98, 5, 0.76, 0.35, 95, 0.01)),
+        ("photoprism-2026-arcface", Preview(720, 83), PhotoPrism(1.07, 5, 0.67, 0.55, 95, 0.01)),
+        ("photoprism-2026-mobilefacenet", Preview(720, 83), PhotoPrism(1.03, 5, 0.64, 0.49, 95, 0.01)),
+        ("nextcloud", Preview(1024, 80), HDBSCAN(4, 6)),
+        ("insightface", np.copy, DBSCAN((2 * (1 - 0.48)) ** 0.5, 2)),
+    ],
+)
+def test_programs_come_with_these_settings(name, preview, rules):
+    assert (app(name).preview, app(name).clusterer) == (preview, rules)
+
+
+def test_two_faces_at_the_threshold_match():
+    """As face_recognition's compare_faces has it."""
+    one = replace(app("face_recognition"), threshold=1.0)
+    assert one.match(torch.zeros(1, 2), torch.tensor([[1.0, 0.0], [1.01, 0.0]])).tolist() == [[True, False]]
 
 
 def test_immich_looks_at_a_preview():

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.spatial.distance import cdist
 from typer.testing import CliRunner
 
 from attacks.toys import recognizer
@@ -66,6 +67,22 @@ def test_that_share_of_strangers_lies_below_each_threshold():
     far = strangers(embeddings, labels)
     for name, rate in {"far_1e-2": 1e-2, "far_1e-3": 1e-3, "far_1e-4": 1e-4}.items():
         assert (far < measured.thresholds[name]).mean() == pytest.approx(rate, abs=1 / len(far))
+
+
+def test_the_true_acceptance_rate_is_that_below_one_stranger_in_a_thousand():
+    """Some people's photos differ much more than others'."""
+    random = torch.Generator().manual_seed(0)
+    spread = torch.linspace(0.2, 2.0, 200)[:, None, None]
+    photos = torch.randn(200, 1, 64, generator=random) + spread * torch.randn(200, 3, 64, generator=random)
+    embeddings, labels, first = photos.flatten(0, 1), np.repeat(np.arange(200), 3), np.arange(0, 600, 3)
+    pairs = np.concatenate([first, first]), np.concatenate([first + 1, np.roll(first, 5)])
+    measured = calibrate(embeddings, labels, *pairs, np.repeat([True, False], 200), np.arange(400) % 4)
+    away = cdist(embeddings, embeddings)
+    apart = np.sort(away[labels[:, None] < labels])
+    assert (measured.pairs, measured.folds, measured.strangers) == (400, 4, len(apart))
+    shares = [(away[first, first + 1] < apart[int(rate * len(apart))]).mean() for rate in (1e-2, 1e-3, 1e-4)]
+    assert shares[0] > shares[1] > shares[2] > 0
+    assert measured.tar == pytest.approx(shares[1])
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+import torch
 from crowds import crowd, strangers
 from hypothesis import given
 from hypothesis import strategies as st
@@ -103,3 +104,34 @@ def test_what_is_cloaked_is_that_share():
 
     cluster(clear, 0 * clear, labels, people=2, depth=10, times=2, clusterers={"count": count})
     assert seen == [0, 2, 10, 20] * 2
+
+
+def test_who_takes_part_and_what_is_cloaked_is_drawn_each_time_from_the_seed():
+    """Photos are told by their number, cloaked ones by its negative."""
+    numbers, labels = np.arange(1.0, 41), np.repeat(np.arange(4), 10)
+    embeddings = torch.from_numpy(numbers).float()[:, None]
+
+    def seen(seed):
+        kept = []
+
+        def keep(given):
+            kept.append(given[:, 0].int().tolist())
+            return np.zeros(len(given), np.int64)
+
+        settings = {"people": 2, "depth": 5, "times": 3, "shares": (0.2, 0.5), "clusterers": {"kept": keep}}
+        cluster(embeddings, -embeddings, labels, seed=seed, **settings)
+        return kept
+
+    turns = seen(0)
+    assert seen(0) == turns != seen(1)
+    for few, more in zip(turns[::2], turns[1::2], strict=True):
+        chosen = [abs(number) for number in few]
+        assert chosen == [abs(number) for number in more]
+        assert sorted(np.bincount(labels[np.array(chosen) - 1]).tolist(), reverse=True)[:2] == [5, 5]
+        cloaked, others = ({-number for number in some if number < 0} for some in (few, more))
+        assert (len(cloaked), len(others)) == (2, 5)
+        assert cloaked < others
+    assert len({tuple(turn) for turn in turns[::2]}) == 3
+    assert len({frozenset(labels[number - 1] for number in map(abs, turn)) for turn in turns}) > 1
+    assert any(len({labels[-number - 1] for number in turn if number < 0}) == 2 for turn in turns)
+    assert any((abs(number) - 1) % 10 >= 5 for turn in turns for number in turn)

@@ -47,6 +47,25 @@ def test_jpeg_is_pillows(face):
     assert (treatment("JPEG 60")(face) == np.array(Image.open(stream))).all()
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "WebP"])
+@pytest.mark.parametrize("quality", [59.6, 60.4])
+def test_a_quality_is_the_nearest_whole_one(kind, quality, face):
+    stream = io.BytesIO()
+    Image.fromarray(face).save(stream, kind, quality=60)
+    assert (treatment(f"{kind} {quality}")(face) == np.array(Image.open(stream).convert("RGB"))).all()
+
+
+def test_smaller_is_lanczos_and_back_is_bicubic(face):
+    small = Image.fromarray(face).resize((27, 35), Image.Resampling.LANCZOS)  # 26.7 and 34.977
+    expected = np.array(small.resize((100, 131), Image.Resampling.BICUBIC))
+    assert (treatment("size 0.267")(face) == expected).all()
+
+
+def test_images_are_rounded_to_8_bits_before_they_are_treated():
+    images = torch.rand(2, 3, 20, 30)
+    assert torch.allclose(treated(images, np.copy), (255 * images).round() / 255)
+
+
 def test_blur_is_nearly_scipys_gaussian(face):
     expected = ndimage.gaussian_filter(face.astype(float), (2, 2, 0), mode="nearest")
     assert np.abs(treatment("blur 2")(face) - expected).mean() < 2

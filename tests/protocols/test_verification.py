@@ -114,6 +114,11 @@ def test_rates_are_the_ones_of_two_gaussians():
     assert crossing(pairs) == pytest.approx(EER, abs=3e-3)
 
 
+def test_a_pair_at_the_threshold_does_not_match():
+    pairs = Pairs(np.array([0.5, 0.4]), np.array([0.5, 0.6]))
+    assert (pairs.true_positive_rate(0.5), pairs.false_positive_rate(0.5)) == (0.5, 0)
+
+
 def test_the_crossing_is_the_one_that_scipy_finds_on_scikit_learns_curve():
     pairs = gaussians(37)
     fpr, tpr, _ = roc_curve(np.repeat([True, False], 37), -np.concatenate([pairs.genuine, pairs.impostor]))
