@@ -311,8 +311,8 @@ def saying(words, tail=b"", *, read=2**20, pause=0.02):
         connection.settimeout(0.2)
         with suppress(TimeoutError):
             left = read
-            while left > 0:
-                left -= len(connection.recv(left))
+            while left > 0 and (piece := connection.recv(left)):
+                left -= len(piece)
         end = time.monotonic() + 5
         connection.sendall(words)
         while tail and time.monotonic() < end:
