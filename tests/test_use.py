@@ -209,6 +209,9 @@ def test_a_device_that_is_not_here_is_refused_in_a_line(device):
 
 def test_cuda_has_as_many_devices_as_are_counted(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)  # whatever is counted, it cannot be used
+    assert choose().type != "cuda"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert [choose(name) for name in ("auto", "cuda", "cuda:1")] == list(map(torch.device, ("cuda", "cuda", "cuda:1")))
     with pytest.raises(SettingError, match=r"^there is no device 'cuda:2' here; there is cuda, .*cpu$"):
         choose("cuda:2")

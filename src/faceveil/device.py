@@ -10,7 +10,8 @@ def choose(name: str | torch.device = "auto") -> torch.device:
 
     Raises `SettingError` for one that is not there.
     """
-    counts = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available()), "cpu": 1}
+    cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0  # a driver may count what it cannot use
+    counts = {"cuda": cuda, "mps": int(torch.backends.mps.is_available()), "cpu": 1}
     found = [kind for kind, count in counts.items() if count]
     if name == "auto":
         return torch.device(found[0])
