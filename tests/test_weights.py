@@ -8,8 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from faceveil import weights
-from faceveil.errors import WeightsError
+from faceveil import cache, weights
+from faceveil.errors import SettingError, WeightsError
 from faceveil.recognizers import card
 
 CONTENT = bytes(range(256)) * 5000
@@ -140,3 +140,14 @@ def test_the_threshold_that_authors_recommend_comes_before_ours():
     assert dlib.threshold == 0.6
     assert replace(dlib, thresholds={"far_1e-3": 0.547, "published": 0.6}).threshold == 0.6
     assert replace(dlib, thresholds={"far_1e-2": 0.7, "far_1e-3": 0.547}).threshold == 0.547
+
+
+def test_who_has_no_home_is_told_what_to_set(monkeypatch):
+    def homeless(name: str) -> str:
+        raise RuntimeError("could not determine the home directory")
+
+    monkeypatch.setattr(cache, "user_cache_dir", homeless)
+    assert weights.folder().is_absolute()
+    monkeypatch.delenv("FACEVEIL_CACHE")
+    with pytest.raises(SettingError, match="let FACEVEIL_CACHE name one"):
+        weights.folder()
