@@ -1,5 +1,8 @@
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import Generator
 
 from attacks.toys import pictures, recognizer
 from faceveil.methods.opom import SPANS, Opom, affine_hull, center, convex_hull
@@ -37,6 +40,16 @@ def test_the_convex_hull_of_a_triangle(place, nearest):
 def test_the_affine_hull_of_a_triangle_is_its_plane():
     found = affine_hull(TRIANGLE, torch.tensor([[9.0, -7, 4], [1, 1, 1]]))
     assert torch.allclose(found, torch.tensor([[9.0, -7, 1], [1, 1, 1]]), atol=1e-5)
+
+
+def test_the_affine_hull_of_many_photos_is_no_larger():
+    """Beside the projection on an orthonormal basis: in float32 rounding would add a direction."""
+    features, moved = (F.normalize(torch.randn(10, 128, generator=Generator().manual_seed(i))) for i in range(2))
+    directions = (features[1:] - features[:1]).T.double().numpy()
+    basis, _ = np.linalg.qr(directions)
+    away = (moved - features[:1]).double().numpy()
+    expected = features[:1].double().numpy() + away @ basis @ basis.T
+    np.testing.assert_allclose(affine_hull(features, moved), expected, atol=1e-6)
 
 
 def test_the_center_is_the_mean():

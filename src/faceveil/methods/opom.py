@@ -37,14 +37,15 @@ def center(features: Known, moved: Embeddings) -> Embeddings:
 def affine_hull(features: Known, moved: Embeddings) -> Embeddings:
     """The nearest places in the features' affine hull (OPOM-AffineHull), by least squares.
 
-    On the CPU: the solver for directions that depend on each other is not on other devices.
+    The directions from their mean depend on each other. So in double precision, where what rounding adds is far below
+    `rcond`, and on the CPU: the solver for such is not on other devices.
     """
-    mean = features.mean(0)
-    directions = (features - mean).T
-    there, here = (some.cpu().double() for some in (directions, (moved - mean).T))
-    weights = torch.linalg.lstsq(there, here, driver="gelsd").solution
-    nearest: Tensor = mean + (directions @ weights.to(features)).T
-    return nearest
+    known, here = (some.cpu().double() for some in (features, moved))
+    mean = known.mean(0)
+    directions = (known - mean).T
+    weights = torch.linalg.lstsq(directions, (here - mean).T, rcond=1e-9, driver="gelsd").solution
+    nearest: Tensor = mean + (directions @ weights).T
+    return nearest.to(features)
 
 
 def convex_hull(features: Known, moved: Embeddings, steps: int = 100) -> Embeddings:
@@ -74,7 +75,8 @@ class Opom(Stencil, Personal):
 
     It is made from the photos of the person who is enrolled, ten in the paper; without one each face has its own, made
     from that photo alone. `span` is what the person's features are taken to span, one of `SPANS`; of one photo they all
-    span itself. Numbers are the paper's; its momentum and dropout (DFANet) are left out. `mask` is what `enroll` makes.
+    span itself. Numbers are the paper's; its momentum and dropout (DFANet) are left out, and so are the rounds away
+    from the mean with which its code begins for the convex hull. `mask` is what `enroll` makes.
     """
 
     surrogates: tuple[Recognizer, ...]
