@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from torch import Generator
 
 from attacks.toys import pictures, recognizer
+from faceveil.errors import SettingError
 from faceveil.methods.identities import apart, candidates, virtual
 from faceveil.methods.scene import Scene
 from faceveil.methods.tip_im import GAINS, SEARCHES, VARIANTS, Aims, TipIm
@@ -127,6 +128,31 @@ def test_every_variant_comes_nearer_to_a_target(nets):
         assert (torch.cdist(nets[0](cloaked), people).amin(1) < torch.cdist(nets[0](images), people).amin(1)).all()
 
 
+def test_a_step_of_the_released_code_goes_along_the_gradient(nets):
+    """The change's root mean square is the step's, its direction the gradient's; each channel's bound stays."""
+    images = 0.25 + pictures(2) / 2
+    settings = VARIANTS["released"] | {"identities": 1, "view": None}
+    first = TipIm(nets[:1], **(settings | {"steps": 1})).aligned(images) - images
+    (gradient,) = aims_of(images, nets[:1], 1).gradients(images)
+    along = F.cosine_similarity(first.flatten(1), -gradient.flatten(1))
+    assert along.tolist() == pytest.approx([1, 1], abs=1e-4)
+    assert (255 * first.square().mean((1, 2, 3)).sqrt()).tolist() == pytest.approx([0.18, 0.18], rel=1e-3)
+    moved = TipIm(nets[:1], **(settings | {"epsilon": 1.0})).aligned(images) - images
+    assert 255 * float(moved.abs().max()) == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("search", SEARCHES)
+def test_every_search_takes_either_norm(nets, search):
+    images = pictures(1)
+    by_sign, along = (TipIm(nets[:1], steps=2, search=search, norm=norm).aligned(images) for norm in ("linf", "l2"))
+    assert not torch.allclose(by_sign, along, atol=1e-3)
+
+
+def test_refuses_a_norm_that_it_does_not_know(nets):
+    with pytest.raises(SettingError, match="norm is 'l1'; it is one of linf, l2"):
+        TipIm(nets, norm="l1")
+
+
 @pytest.mark.parametrize("normalized", [True, False])
 def test_virtual_identities_are_strangers_and_differ_by_image(normalized):
     net = recognizer(normalized=normalized)
@@ -144,5 +170,5 @@ def test_virtual_identities_are_strangers_and_differ_by_image(normalized):
 def test_the_papers_numbers_are_the_defaults(nets):
     method = TipIm(nets)
     assert (method.epsilon, method.steps, method.step_size, method.decay, method.identities) == (12, 50, 1.5, 1, 10)
-    assert (method.gamma, method.search, method.gain, method.power) == (0, "greedy", "max", 2)
+    assert (method.gamma, method.search, method.gain, method.power, method.norm) == (0, "greedy", "max", 2, "linf")
     assert method.view == Padding()

@@ -62,7 +62,7 @@ class Linf(Budget):
         return self.project(images + self.radius.to(images.device) * noise, images)
 
     def __getitem__(self, chosen: Tensor) -> "Linf":
-        return self if self.share is None else Linf(self.levels, self.share[chosen])
+        return self if self.share is None else replace(self, share=self.share[chosen])
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class L2(Budget):
         return self.project(images - self.step(noise.expand_as(images), float(length)), images)
 
     def __getitem__(self, chosen: Tensor) -> "L2":
-        return self if self.share is None else L2(self.levels, self.share[chosen])
+        return self if self.share is None else replace(self, share=self.share[chosen])
 
 
 @dataclass(frozen=True)

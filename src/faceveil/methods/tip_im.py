@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from faceveil.attacks.budget import Linf
+from faceveil.attacks.budget import L2, Budget, Linf
 from faceveil.attacks.gradient import GradientAttack
 from faceveil.attacks.transforms import Momentum
 from faceveil.errors import SettingError
@@ -24,7 +24,7 @@ from faceveil.objectives.diversity import Affinity, Padding
 from faceveil.objectives.feature import RelativeIdentification
 from faceveil.objectives.naturalness import Naturalness
 from faceveil.recognizers import Recognizer
-from faceveil.types import Images, Own
+from faceveil.types import Directions, Images, Own
 
 # G3 (Eq. 7), G1 (section 5.1, Center-Opt) and G2 (released code only): log(1 + ... exp(D(x, source) - D(x, target)))
 GAINS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -36,13 +36,25 @@ SEARCHES = ("greedy", "nearest", "drawn", "each")
 
 DIVERSITY = Padding()  # DIM's
 
-# What the paper compares with (section 5.1), and its released code: TipIm(surrogates, **VARIANTS[name]).
+
+@dataclass(frozen=True)
+class Along(Linf):
+    """Steps along the gradient, the root mean square of their changes their size; the same bound for each channel."""
+
+    def step(self, gradient: Directions, size: float) -> Directions:
+        return L2(self.levels, self.share).step(gradient, size)
+
+
+NORMS: dict[str, type[Linf]] = {"linf": Linf, "l2": Along}
+
+# What the paper compares with (section 5.1), and its released code as it is when nothing is said to it:
+# TipIm(surrogates, **VARIANTS[name]).
 VARIANTS: dict[str, dict[str, Any]] = {
     "mim": {"search": "each", "view": None},
     "dim": {"search": "each"},
     "mt-dim": {"search": "nearest"},
     "center-opt": {"gain": "sum"},
-    "released": {"steps": 100, "step_size": 0.18, "view": Affinity(), "power": 1},
+    "released": {"steps": 100, "step_size": 0.18, "norm": "l2", "view": Affinity(), "power": 1},
 }
 
 
@@ -54,6 +66,9 @@ class TipIm(Method):
     real is impersonated. `gamma` weighs naturalness (Eq. 4; the paper tries 0 to 3). `view` is the input diversity: the
     paper names momentum alone (section 4.2), but its released code always has some, and without it (None) cloaks fool
     unknown recognizers less often. It is DIM's unless given; "released" has the code's.
+
+    `norm` is a step's: `linf`, by the gradient's sign, or `l2`, along the gradient, the root mean square of its changes
+    the `step_size`, as in the released code; no channel moves by more than `epsilon` with either.
 
     `search` is how a target is found: `greedy` (Algorithm 1), `nearest` (the one with the least loss at each step),
     `drawn` (at random at each step) or `each` (all of them, each with a cloak of its own, and the best kept). `gain`
@@ -69,6 +84,7 @@ class TipIm(Method):
     steps: int = 50
     step_size: float = 1.5
     decay: float = 1.0
+    norm: str = "linf"
     gamma: float = 0.0
     view: View | None = DIVERSITY
     search: str = "greedy"
@@ -81,8 +97,8 @@ class TipIm(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, value, known in (("search", self.search, SEARCHES), ("gain", self.gain, GAINS)):
-            if value not in known:
+        for name, known in (("search", SEARCHES), ("gain", GAINS), ("norm", NORMS)):
+            if (value := getattr(self, name)) not in known:
                 raise SettingError(f"{name} is {value!r}; it is one of {', '.join(known)}")
         Linf(self.epsilon)  # raises `SettingError` for a budget that makes no sense
 
@@ -93,7 +109,7 @@ class TipIm(Method):
         if self.search == "greedy":
             return self._greedy(aims)
         attack = GradientAttack(
-            Linf(self.epsilon, scene.share),
+            self._budget(scene),
             self.steps,
             self.step_size / 255,
             (Momentum(self.decay),),
@@ -110,7 +126,7 @@ class TipIm(Method):
 
     def _greedy(self, aims: "Aims") -> Images:
         """Algorithm 1, each image with targets of its own choice."""
-        images, budget = aims.scene.images, Linf(self.epsilon, aims.scene.share)
+        images, budget = aims.scene.images, self._budget(aims.scene)
         generator = Generator().manual_seed(self.seed)
         cloaked, memory = images, torch.zeros_like(images)
         for _ in range(self.steps):
@@ -122,6 +138,9 @@ class TipIm(Method):
             cloaked, best = self._best(aims, torch.stack([budget.project(cloaked + step, images) for step in steps]))
             memory = moved[best, torch.arange(len(images))]
         return cloaked
+
+    def _budget(self, scene: Scene) -> Budget:
+        return NORMS[self.norm](self.epsilon, scene.share)
 
     def _best(self, aims: "Aims", cloaked: Float[Tensor, "k n 3 h w"]) -> tuple[Images, Tensor]:
         """For each image the one of its k cloaked versions that gains most, and which that is."""
