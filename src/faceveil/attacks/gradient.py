@@ -164,7 +164,8 @@ def di2(
 ) -> GradientAttack:
     """DI2-FGSM: each step sees images through a random view (Xie et al., 2019, https://arxiv.org/abs/1803.06978).
 
-    Steps and step size are those of APF (Zhang et al., 2020, section 4.1); the view is `Padding` unless given.
+    Steps and step size are those of APF (Zhang et al., 2020, section 4.1). The view is `Padding` at each step unless
+    given, as in RobFR (Yang et al., 2020); half of the time, as in the source, is `Sometimes(Padding())`.
     """
     return GradientAttack(budget, steps, step_size, seed=seed, views=(view or Padding(),))
 

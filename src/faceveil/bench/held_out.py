@@ -63,7 +63,11 @@ def besides(*left_out: str) -> str:
 
 @dataclass(frozen=True)
 class MDi2(Method):
-    """M-DI2-FGSM away from the person, with APF's settings (Zhang et al., 2020, section 4.1): a peer."""
+    """M-DI2-FGSM away from the person: a peer.
+
+    Its steps, their size and the decay are APF's (Zhang et al., 2020, section 4.1); each step sees faces through DI's
+    `Padding`, which carries over better than half of the time.
+    """
 
     surrogates: tuple[Recognizer, ...]
     epsilon: float = 8.0

@@ -79,7 +79,8 @@ def apf(
 ) -> None:
     """Train APF's cloud: gradients of the probe in, noise that fools servers out.
 
-    The numbers are the paper's, but for --values and --own: these defaults are ours.
+    The numbers are the paper's where it has any; --width and --epochs are its code's, --ascents, --transfers, --values
+    and --own ours.
 
     Writes OUTPUT/apf.safetensors and apf.json, for faceveil protect --method apf and faceveil serve.
 

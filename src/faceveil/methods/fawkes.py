@@ -42,12 +42,13 @@ MOST = 128.0  # how much the features count at the most; 1 / MOST at the least
 
 @dataclass(frozen=True)
 class Fawkes(Personal):
-    """Cloaks inside a budget of structural dissimilarity: `mode` is low, mid or high.
+    """Cloaks inside a budget of structural dissimilarity: `mode` is low, mid or high, as in the released v1.0.
 
-    `dssim` is that budget, `steps` and `rate` those of Adadelta; the mode's where not given. With the aim `target`, the
-    paper's, features move to those of the most dissimilar of the `targets`, embeddings [m, d] of others for each
-    surrogate; without any, of `identities` virtual ones, so that nobody real is impersonated. All photos of a person
-    who is enrolled have one target (section 4.2). With the aim `away`, the released v1.0's, they move anywhere.
+    `dssim` is that budget (the paper's is 0.007), `steps` and `rate` those of Adadelta; the mode's where not given.
+    With the aim `target`, the paper's, features move to those of the most dissimilar of the `targets`, embeddings [m,
+    d] of others for each surrogate; without any, of `identities` virtual ones, so that nobody real is impersonated. All
+    photos of a person who is enrolled have one target (section 4.2). With the aim `away`, the released v1.0's, they
+    move anywhere.
 
     From the released code: no channel moves by more than `epsilon` 8-bit levels; the walk in tanh's space starts
     `START` away from the face; the penalty is `penalty` max(DSSIM - budget, 0)^2, and how much the features count is

@@ -29,7 +29,8 @@ SCALES = 3
 class LowKey(Method):
     """Cloaks against all surrogates together, in `steps` sign steps of `step_size` 8-bit levels.
 
-    Eq. 1's distances count relative to the features' length, so that surrogates count alike. Numbers are the released
+    Eq. 1's squared distances count relative to the features' squared length, so that surrogates count alike (the code
+    divides by the length: the same for features of unit length). Numbers are the released
     code's: 50 steps of 0.0025 from noise of 0.005, a second view blurred by a Gaussian 7 pixels wide with sigma 3. Its
     `epsilon` of 0.05 stands there unused; here it is the budget, as otherwise a pixel could move by 32 levels.
 

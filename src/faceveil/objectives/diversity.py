@@ -49,7 +49,7 @@ class Sometimes:
 class Padding:
     """Shrunk by a factor between `lowest` and 1 and set somewhere on black (DI: Xie et al., 2019).
 
-    As in RobFR (Yang et al., 2020), with the images' own size kept. https://arxiv.org/abs/1803.06978
+    By RobFR's factors (Yang et al., 2020), with the images' own size kept. https://arxiv.org/abs/1803.06978
     """
 
     lowest: float = 0.9

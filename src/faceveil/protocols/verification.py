@@ -17,7 +17,9 @@ from faceveil.types import Embeddings
 
 ROWS = 1024  # embeddings that are compared with all others at a time
 STEPS = np.arange(150) * 0.02  # Cilloni's thresholds (Fig. 9)
-FACENET = 1.242  # Cilloni's threshold elsewhere (III-B), FaceNet's own: a distance between embeddings of unit length
+# Cilloni's threshold elsewhere (III-B), FaceNet's own, there of squared distances between embeddings of unit length.
+# Cilloni's distances are Euclidean (Eq. 1, V-A), and so is this one; its square root is 1.114.
+FACENET = 1.242
 
 Distances = Float[ndarray, " _"]
 

@@ -101,8 +101,8 @@ BREADTH = Experiment(
     ),
     findings=(
         "Here nearly every photo is identified, so that the gain over chance is nearly the number of people; in the "
-        "paper few are (Table I: 20 to 61 % of 20 people). The likely cause is the network: FaceNet is here one "
-        "trained on VGGFace2, that has 99.4 % on LFW."
+        "paper few are (Table I: 14 to 61 % of 20 people). The likely cause is the network: FaceNet is here a later "
+        "one, that has 99.4 % on LFW; its training set is not stated."
     ),
     recognizers=("facenet",),
     full=Plan(People(83, 15, spare=75), _sizes((2, 5, 10, 20, 26, 40, 60, 83), (5, 20, 80), 10, 100)),
