@@ -11,6 +11,7 @@ PACKAGE = ROOT / "src/faceveil"
 LAYERS = [
     "__init__",
     "errors",
+    "files",
     "types",
     "cache",
     "device",

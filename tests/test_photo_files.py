@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from faceveil import files
 from faceveil.errors import SettingError, UnreadablePhotoError, UnwritablePhotoError
-from faceveil.photo import Photo, files, remove_leftovers
+from faceveil.files import remove_leftovers
+from faceveil.photo import Photo
 from photos import encoded, names, read, scene
 
 
@@ -132,7 +134,7 @@ def test_a_photo_too_large_for_a_format_is_an_error_that_says_so(tmp_path: Path,
 
 
 def test_removes_what_killed_processes_left(tmp_path: Path) -> None:
-    code = "import os,sys,signal;from faceveil.photo import files;os.fsync=lambda _:os.kill(os.getpid(),9);"
+    code = "import os,sys,signal;from faceveil import files;os.fsync=lambda _:os.kill(os.getpid(),9);"
     code += "from pathlib import Path;files.publish(b'half',Path(sys.argv[1])/'me.png')"
     killed = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
     assert killed.returncode == -signal.SIGKILL

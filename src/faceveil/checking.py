@@ -11,8 +11,8 @@ from torch import Tensor
 
 from faceveil.errors import FaceveilError, NoFaceError
 from faceveil.faces.detect import Detector
+from faceveil.files import first, one_line
 from faceveil.photo import Photo
-from faceveil.photo.files import first, one_line
 from faceveil.proof import TREATMENTS, Sighting, embed, find_again, landmarks_of
 from faceveil.recognizers import Recognizer
 from faceveil.types import Embeddings

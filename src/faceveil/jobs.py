@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from faceveil.errors import SettingError
+from faceveil.files import first, one_line
 from faceveil.photo import SUFFIXES, format_named, format_of
-from faceveil.photo.files import first, one_line
 
 CLOAKED, PROOF = "-cloaked", "-proof.png"  # how the names end of what we write beside a photo
 

@@ -15,8 +15,8 @@ from torch import Tensor
 from faceveil.checking import because, nearest
 from faceveil.errors import FaceveilError, NoFaceError
 from faceveil.faces.detect import Detector
+from faceveil.files import one_line
 from faceveil.photo import Photo
-from faceveil.photo.files import one_line
 from faceveil.proof import Sighting, embed, landmarks_of
 from faceveil.protocols.apps import App
 from faceveil.protocols.clustering import ALONE

@@ -18,13 +18,13 @@ from faceveil.device import choose
 from faceveil.errors import FaceveilError, NoFaceError, SettingError
 from faceveil.faces.detect import Detector, Face
 from faceveil.faces.region import Region
+from faceveil.files import one_line, remove_leftovers
 from faceveil.jobs import Job, neighbors
 from faceveil.methods import ENSEMBLES, SURROGATES, Method, Personal, build
 from faceveil.methods.album import Album
 from faceveil.methods.scene import Scene
 from faceveil.objectives.feature import distance
-from faceveil.photo import MAX_PIXELS, Photo, remove_leftovers
-from faceveil.photo.files import one_line
+from faceveil.photo import MAX_PIXELS, Photo
 from faceveil.proof import FaceProof, Sighting, Verdict, embed, landmarks_of, prove
 from faceveil.recognizers import Recognizer, store
 from faceveil.recognizers import card as cards

@@ -29,7 +29,7 @@ from torch.optim import Optimizer
 
 from faceveil.device import choose
 from faceveil.errors import SettingError
-from faceveil.photo.files import publish, remove_leftovers
+from faceveil.files import publish, remove_leftovers
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

@@ -11,8 +11,8 @@ from torch import Generator, Tensor
 from faceveil.attacks.universal import Aim, TrainedAttack, Universal
 from faceveil.device import choose
 from faceveil.errors import SettingError
+from faceveil.files import remove_leftovers
 from faceveil.objectives.base import Objective
-from faceveil.photo.files import remove_leftovers
 from faceveil.training import CHECKPOINT, Engine, Examples, Track, from_0, keep, positive, resume, untracked
 from faceveil.types import Images
 

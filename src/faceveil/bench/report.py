@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from faceveil.bench.base import OURS, Cell, Experiment, Table
 from faceveil.bench.running import Run, Used
-from faceveil.photo.files import publish
+from faceveil.files import publish
 
 _CODE = re.compile("`(.+?)`")
 _STYLE = """

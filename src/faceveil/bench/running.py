@@ -21,7 +21,7 @@ from faceveil.bench.base import Cell, Experiment, Settings
 from faceveil.bench.material import Material, Part, without
 from faceveil.datasets import Comparisons, Dataset, Faces, Sample
 from faceveil.errors import SettingError
-from faceveil.photo.files import publish, remove_leftovers
+from faceveil.files import publish, remove_leftovers
 from faceveil.recognizers import Recognizer, Wanted, store
 from faceveil.recognizers.card import Card
 from faceveil.types import Embeddings

@@ -16,8 +16,8 @@ from torch import Tensor
 from faceveil.bench.base import Cell, Experiment, Found, Plan, Settings, Table, percent
 from faceveil.bench.material import Material, People, plain
 from faceveil.errors import SettingError
+from faceveil.files import publish
 from faceveil.hardening import VOS, Course, Obfuscator, harden
-from faceveil.photo.files import publish
 from faceveil.protocols.quality import Summary, quality
 from faceveil.protocols.verification import (
     Pairs,

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from faceveil.cli.report import FAILED, fail, show_json
 from faceveil.errors import SettingError, WeightsError
+from faceveil.files import first, one_line
 
 if TYPE_CHECKING:
     import torch
@@ -117,8 +118,6 @@ def check(
 
 def _all_there(paths: list[Path]) -> None:
     """Raises `SettingError` for the first path that does not exist."""
-    from faceveil.photo.files import one_line
-
     for path in paths:
         if not os.path.lexists(path):
             raise SettingError(f"{one_line(path)}: does not exist; check its path")
@@ -126,8 +125,6 @@ def _all_there(paths: list[Path]) -> None:
 
 def _left_out(folder: Path, photos: list[Path]) -> str:
     """Which photos of a folder are not measured, and how to have them measured."""
-    from faceveil.photo.files import first, one_line
-
     named = first([photo.relative_to(folder) for photo in photos])
     said = f"{one_line(folder)}: photos left out, as not named -cloaked: {len(photos)} ({named})"
     return f"{said}; to check them, give them one by one, or in a folder of their own"
@@ -135,8 +132,6 @@ def _left_out(folder: Path, photos: list[Path]) -> str:
 
 def _tell_crowded(photos: Sequence[Path]) -> None:
     """Say of which clear photos it may be somebody else's face that counts."""
-    from faceveil.photo.files import first
-
     if photos:
         print(f"clear photos of several faces, of which the largest counts: {len(photos)} ({first(photos)})")
 

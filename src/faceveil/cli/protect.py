@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from faceveil.cli.report import FAILED, face_json, fail, show_json, show_proofs
 from faceveil.errors import PhotoError, SettingError
+from faceveil.files import one_line
 
 if TYPE_CHECKING:
     from faceveil.protection import Outcome
@@ -150,7 +151,6 @@ def protect(
     """
     from faceveil.jobs import described, left_out, plan
     from faceveil.photo import Photo
-    from faceveil.photo.files import one_line
     from faceveil.protection import Choice, Protector, Writing, protect_files
 
     jobs = plan(photos, output, format)
@@ -303,8 +303,6 @@ class _Tally:
 
     def show(self) -> None:
         """Each note once, where the pictures are, and a line about all."""
-        from faceveil.photo.files import one_line
-
         for note, times in self.notes.items():
             print(f"note, of {times} photo{'s' * (times != 1)}: {note}")
         if self.pictures:
@@ -346,8 +344,6 @@ def _picture(outcome: "Outcome", force: bool) -> Path | None:
 
 def _show(outcome: "Outcome", pictured: Path | None, advice: str) -> None:
     """The report of one photo; the verdict comes last."""
-    from faceveil.photo.files import one_line
-
     console = Console()
     destination = one_line(outcome.job.destination)
     if outcome.status == "skipped":

@@ -17,7 +17,7 @@ from faceveil.cli.report import fail, watch
 from faceveil.datasets import Faces
 from faceveil.device import choose
 from faceveil.errors import SettingError
-from faceveil.photo.files import one_line
+from faceveil.files import one_line
 from faceveil.recognizers import Recognizer
 from faceveil.training import Engine, Examples, Indices, digest
 

@@ -15,7 +15,7 @@ from faceveil.datasets.folders import Distractors, Folders
 from faceveil.datasets.lfw import LFW
 from faceveil.datasets.pack import Pack
 from faceveil.errors import SettingError
-from faceveil.photo.files import publish
+from faceveil.files import publish
 
 # A path is read by the first that fits it.
 LAYOUTS: dict[str, type[Dataset]] = {kind.layout: kind for kind in (Pack, CFP, LFW, Folders, Distractors)}

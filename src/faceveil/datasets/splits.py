@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from faceveil.errors import SettingError
-from faceveil.photo.files import publish
+from faceveil.files import publish
 
 ROLES = ("protected", "gallery", "targets", "distractors")
 

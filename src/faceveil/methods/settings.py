@@ -8,7 +8,7 @@ from types import NoneType, UnionType
 from typing import Any, get_args, get_origin
 
 from faceveil.faces.region import GRID
-from faceveil.photo.files import one_line
+from faceveil.files import one_line
 
 # Which numbers settings may be, by their names, which mean the same in every method; others may be any finite number.
 COUNTS = range(1, 10**6 + 1)

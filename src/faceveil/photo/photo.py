@@ -8,9 +8,10 @@ import numpy as np
 from PIL import Image
 
 from faceveil.errors import SettingError, UnreadablePhotoError, UnwritablePhotoError
-from faceveil.photo import files
+from faceveil.files import one_line, publish
 from faceveil.photo.colors import Alpha, from_image, is_colorless, on_white, to_image, to_srgb
 from faceveil.photo.encoding import DEFAULTS
+from faceveil.photo.files import Readable, read
 from faceveil.photo.formats import OPAQUE, format_named
 from faceveil.photo.reading import decode
 from faceveil.photo.sharing import resize
@@ -37,7 +38,7 @@ class Photo:
     path: Path | None = None
 
     @classmethod
-    def open(cls, source: files.Readable, max_pixels: int = MAX_PIXELS) -> "Photo":
+    def open(cls, source: Readable, max_pixels: int = MAX_PIXELS) -> "Photo":
         """Reads a JPEG, PNG, WebP, TIFF, BMP, HEIC or AVIF from a path, from its bytes or from a binary stream.
 
         Raises `UnreadablePhotoError` for everything that is not one photo of at most `max_pixels`, and `SettingError`
@@ -47,9 +48,9 @@ class Photo:
             raise SettingError(f"max_pixels is {max_pixels!r}; it is a number of pixels, 1 or more")
         path = Path(source) if isinstance(source, str | Path) else None
         try:
-            return cls(*decode(files.read(source), max_pixels), path=path)
+            return cls(*decode(read(source), max_pixels), path=path)
         except UnreadablePhotoError as error:
-            name = "the photo" if path is None else files.one_line(path)
+            name = "the photo" if path is None else one_line(path)
             raise UnreadablePhotoError(f"{name}: {error}") from error
 
     @classmethod
@@ -67,7 +68,7 @@ class Photo:
         try:
             given = np.asarray(array)
         except (TypeError, ValueError, RuntimeError) as error:
-            raise SettingError(f"{type(array).__name__} is no photo ({files.one_line(error)})") from error
+            raise SettingError(f"{type(array).__name__} is no photo ({one_line(error)})") from error
         if given.dtype != np.uint8 or given.ndim not in (2, 3) or given.shape[2:] not in ((), (3,)) or given.size == 0:
             found = f"an array of {given.dtype} {list(given.shape)} is no photo"
             raise SettingError(f"{found}; give uint8 [height, width, 3] or [height, width]")
@@ -159,8 +160,8 @@ class Photo:
         try:
             data = self.encode(named, keep_metadata)
         except UnwritablePhotoError as error:
-            raise UnwritablePhotoError(f"{files.one_line(path)}: {error}") from error
-        files.publish(data, path, force=force)
+            raise UnwritablePhotoError(f"{one_line(path)}: {error}") from error
+        publish(data, path, force=force)
         return path
 
 

@@ -13,10 +13,10 @@ from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from faceveil.errors import UnreadablePhotoError
+from faceveil.files import one_line
 from faceveil.photo.colors import Alpha, eight_bits, from_image, is_colorless, to_srgb
 from faceveil.photo.encoding import depth, options_like
 from faceveil.photo.exif import Exif
-from faceveil.photo.files import one_line
 from faceveil.photo.formats import opened
 from faceveil.photo.source import Source
 from faceveil.types import Pixels

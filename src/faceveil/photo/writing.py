@@ -8,8 +8,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from faceveil.errors import UnwritablePhotoError
+from faceveil.files import one_line
 from faceveil.photo.colors import Alpha, to_image
-from faceveil.photo.files import one_line
 from faceveil.photo.source import Source
 from faceveil.types import Pixels
 

@@ -18,7 +18,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from faceveil.errors import SettingError, UnwritablePhotoError, WeightsError
-from faceveil.photo.files import one_line, publish
+from faceveil.files import one_line, publish
 from faceveil.protocols.verification import Distances, Pairs, roc, strangers, threshold_below
 from faceveil.recognizers import Recognizer
 from faceveil.types import Embeddings

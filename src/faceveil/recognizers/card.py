@@ -14,7 +14,7 @@ from typing import Any
 
 from faceveil import weights
 from faceveil.errors import SettingError, WeightsError
-from faceveil.photo.files import publish
+from faceveil.files import publish
 from faceveil.weights import File
 
 _CARDS = Path(__file__).with_name("cards")

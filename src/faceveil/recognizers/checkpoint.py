@@ -19,7 +19,7 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
 from faceveil.errors import WeightsError
-from faceveil.photo.files import one_line
+from faceveil.files import one_line
 from faceveil.recognizers import mxnet, torch7
 
 # what readers and unpicklers raise over bytes that are not what they begin like

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from faceveil import weights
 from faceveil.errors import WeightsError
-from faceveil.photo.files import publish
+from faceveil.files import publish
 from faceveil.recognizers import card as cards
 from faceveil.recognizers.card import Card, Source
 from faceveil.weights import File

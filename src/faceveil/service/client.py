@@ -23,7 +23,7 @@ import torch
 
 from faceveil.attacks.quantization import Grid
 from faceveil.errors import ServiceError, SettingError
-from faceveil.photo.files import one_line
+from faceveil.files import one_line
 from faceveil.service import wire
 from faceveil.types import Images
 

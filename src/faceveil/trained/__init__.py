@@ -14,7 +14,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from faceveil.errors import WeightsError
-from faceveil.photo.files import publish
+from faceveil.files import publish
 
 _FOLDER = Path(__file__).parent
 

@@ -23,12 +23,12 @@ from faceveil.bench.apf import PAPER, PROBE
 from faceveil.bench.base import Cell, Experiment, Found, Plan, Settings, Table, groups, number, percent
 from faceveil.bench.material import BATCH, Material, People
 from faceveil.datasets import Faces
+from faceveil.files import publish
 from faceveil.methods.apf import Apf
 from faceveil.methods.apf.device import STIR
 from faceveil.methods.scene import Scene
 from faceveil.metrics import ssim
 from faceveil.objectives.feature import PLAIN, Dodging, distance
-from faceveil.photo.files import publish
 from faceveil.recognizers import Recognizer
 from faceveil.service.wire import CODES
 from faceveil.types import Embeddings, Images

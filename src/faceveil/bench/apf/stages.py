@@ -16,13 +16,13 @@ from faceveil.bench.base import Settings
 from faceveil.bench.material import BATCH, AlignedPart, Material, Part
 from faceveil.datasets import Dataset, Pair
 from faceveil.errors import SettingError
+from faceveil.files import publish
 from faceveil.methods.apf import Apf
 from faceveil.methods.apf.cloud import Cloud
 from faceveil.methods.apf.learning import Learning, Lesson, pairs
 from faceveil.methods.scene import Scene
 from faceveil.methods.universal import dodging
 from faceveil.objectives.feature import distance
-from faceveil.photo.files import publish
 from faceveil.protocols.success import attack_success_rate
 from faceveil.recognizers import Recognizer
 from faceveil.training import Engine, Examples, digest

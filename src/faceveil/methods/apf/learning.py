@@ -15,11 +15,11 @@ from torch import Generator, Tensor, nn
 from faceveil import weights
 from faceveil.attacks.quantization import Grid
 from faceveil.attacks.universal import Perturbation, fooled
+from faceveil.files import publish
 from faceveil.methods.apf import Apf
 from faceveil.methods.apf.cloud import Cloud
 from faceveil.methods.scene import Scene
 from faceveil.objectives.feature import Dodging, distance
-from faceveil.photo.files import publish
 from faceveil.recognizers import Recognizer
 from faceveil.training import (
     CHECKPOINT,
