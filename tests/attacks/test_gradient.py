@@ -13,9 +13,9 @@ from faceveil.attacks.budget import L2, Linf, Unlimited
 from faceveil.attacks.gradient import GradientAttack, Stop, bim, di2, dim, fgsm, iterations, m_di2, mim, pgd, tim
 from faceveil.attacks.transforms import Momentum, VarianceTuning
 from faceveil.objectives.base import Objective
-from faceveil.objectives.diversity import Affinity, Blocks, Dimming, Padding, Spectrum, scales
+from faceveil.objectives.diversity import Affinity, Blocks, Dimming, Padding, Sometimes, Spectrum, scales
 from faceveil.objectives.feature import Dodging
-from faceveil.objectives.views import JPEG, OneOf, Rounding
+from faceveil.objectives.views import JPEG, Gray, OneOf, Rounding
 
 LINF = {
     "fgsm": fgsm(Linf(8)),
@@ -143,6 +143,18 @@ def test_stops_where_the_loss_is_low_enough():
     stop = Stop(objective, float(objective(images - 3 / 255)[0]) + 1e-4, every=1)
     cloaked = GradientAttack(Linf(8), 6, 1 / 255)(images, objective, stop)
     assert (255 * (images - cloaked)[0]).round().unique().tolist() == [3]
+
+
+@pytest.mark.parametrize("wrapped", [lambda view: view, lambda view: Sometimes(view, 1.0)], ids=["bare", "sometimes"])
+def test_where_one_image_stops_early_the_other_keeps_its_own_view(wrapped):
+    """The first stops after three steps; of the second, seen in gray, all channels move alike, against their mean."""
+    images, gray = torch.full((2, 3, 4, 4), 0.5), torch.tensor([False, True])
+    weights = torch.stack([torch.full((3, 4, 4), 2.0), torch.tensor([30.0, -10, -10])[:, None, None].expand(3, 4, 4)])
+    objective = Linear(weights)
+    stop = Stop(objective, float(objective(images - 3 / 255)[0]) + 1e-4, every=1)
+    found = GradientAttack(Linf(8), 6, 1 / 255, views=(wrapped(Gray(gray)),))(images, objective, stop)
+    levels = (255 * (images - found)).round()
+    assert [each.unique().tolist() for each in levels] == [[3], [6]]
 
 
 def test_stops_where_the_pace_is_too_slow():

@@ -1,6 +1,7 @@
 import math
 
 import numpy as np
+import pytest
 import torch
 from scipy.ndimage import correlate
 from torch import Generator
@@ -21,8 +22,9 @@ def test_momentum_sums_gradients_of_mean_magnitude_one():
     assert torch.allclose(direction[:, 0, 0, 0], torch.tensor([1.5, -0.5]))
 
 
-def test_smoothing_is_a_gaussian_blur_of_each_channel():
-    gradient = pictures(1)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_smoothing_is_a_gaussian_blur_of_each_channel(channels):
+    gradient = pictures(1)[:, :channels]
     smooth, _ = Smoothing(5, 2.0)(gradient, torch.zeros(()), quadratic(gradient))
     taps = np.exp(-(np.array([-2, -1, 0, 1, 2]) ** 2) / 2)
     kernel = np.outer(taps, taps) / taps.sum() ** 2

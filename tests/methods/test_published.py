@@ -168,7 +168,7 @@ def test_a_faces_cloak_does_not_depend_on_how_many_are_cloaked(name, surrogates)
         ("veil", {"weights": [-1, 1]}, r"the weights are \(-1, 1\); give 2 positive numbers$"),
         ("bim", {"weights": [1]}, r"the weights are \(1,\); give 2 positive numbers$"),
         ("fawkes", {"mode": 1}, "mode is 1; give text$"),
-        ("tip-im", {"view": 1}, "view is 1; give Callable$"),
+        ("tip-im", {"view": 1}, "view is 1; give View$"),
     ],
 )
 def test_says_what_is_wrong_with_a_setting(name, settings, message, surrogates):

@@ -4,10 +4,9 @@ from torch import Generator
 
 from attacks.toys import Linear, pictures
 from faceveil.objectives.base import Drawn, Through
+from faceveil.objectives.diversity import Dimming
 
-
-def double(images, generator):
-    return 2 * images
+DOUBLE = Dimming(2.0)
 
 
 @pytest.fixture
@@ -35,11 +34,11 @@ def test_one_of_several_is_drawn_each_time(images, pair):
 
 
 def test_sees_through_a_view(images, pair):
-    assert torch.allclose(pair[0].through(double)(images), 2 * pair[0](images))
+    assert torch.allclose(pair[0].through(DOUBLE)(images), 2 * pair[0](images))
 
 
 @pytest.mark.parametrize("chosen", [torch.tensor([2, 0]), torch.tensor([True, False, True])])
 def test_some_images_can_be_chosen(images, pair, chosen):
     a, b = pair
-    for objective in (a + b, 3.0 * a, Drawn(pair), Through(a, double)):
+    for objective in (a + b, 3.0 * a, Drawn(pair), Through(a, DOUBLE)):
         assert torch.allclose(objective[chosen](images[chosen]), objective(images)[chosen])

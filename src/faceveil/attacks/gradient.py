@@ -1,6 +1,7 @@
 """Gradient attacks: one loop with parts; a published attack is a setting of it."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -84,6 +85,7 @@ class GradientAttack:
 
     def _walk(self, images: Images, objective: Objective, stop: Stop | None, start: Images | None) -> Images:
         generator = Generator().manual_seed(self.seed)
+        seen = [objective.through(view) for view in self.views] or [objective]
         budget, finished = self.budget, torch.empty_like(images)
         active = torch.arange(len(images), device=images.device)
         if start is None:
@@ -92,8 +94,8 @@ class GradientAttack:
         memories = [images.new_zeros(len(images), 1, 1, 1) for _ in self.transforms]
         pace = images.new_zeros(len(images)) if stop is None else stop.start(cloaked)
         for step in range(self.steps):
-            gradient = self._gradient(cloaked, objective, generator)
-            around = Surroundings(partial(self._near, cloaked, objective, generator), generator)
+            gradient = _gradient(cloaked, seen, generator)
+            around = Surroundings(partial(_near, cloaked, seen, generator), generator)
             for i, transform in enumerate(self.transforms):
                 gradient, memories[i] = transform(gradient, memories[i], around)
             cloaked = budget.project(cloaked + budget.step(gradient, self.step_size), images)
@@ -102,21 +104,22 @@ class GradientAttack:
                 if done.any():
                     finished[active[done]] = cloaked[done]
                     active, cloaked, images, pace = active[~done], cloaked[~done], images[~done], pace[~done]
-                    objective, budget, stop = objective[~done], budget[~done], stop[~done]
+                    seen, budget, stop = [each[~done] for each in seen], budget[~done], stop[~done]
                     memories = [memory[~done] for memory in memories]
                 if not len(active):
                     break
         finished[active] = cloaked
         return finished
 
-    def _near(self, images: Images, objective: Objective, generator: Generator, offset: Tensor) -> Images:
-        return self._gradient(images + offset, objective, generator)
 
-    def _gradient(self, images: Images, objective: Objective, generator: Generator) -> Images:
-        images = images.detach().requires_grad_()
-        seen = [objective.through(view) for view in self.views] or [objective]
-        gradients = [torch.autograd.grad(each(images, generator).sum(), images)[0] for each in seen]
-        return gradients[0] if len(gradients) == 1 else torch.stack(gradients).mean(0)
+def _near(images: Images, seen: Sequence[Objective], generator: Generator, offset: Tensor) -> Images:
+    return _gradient(images + offset, seen, generator)
+
+
+def _gradient(images: Images, seen: Sequence[Objective], generator: Generator) -> Images:
+    images = images.detach().requires_grad_()
+    gradients = [torch.autograd.grad(each(images, generator).sum(), images)[0] for each in seen]
+    return gradients[0] if len(gradients) == 1 else torch.stack(gradients).mean(0)
 
 
 def free(images: Images) -> Images:

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from faceveil.metrics.structure import blurred
 from faceveil.types import Directions, Images
 
 
@@ -59,10 +60,8 @@ class Smoothing(GradientTransform):
     reach: float = 3.0
 
     def __call__(self, gradient: Directions, memory: Tensor, surroundings: Surroundings) -> tuple[Directions, Tensor]:
-        taps = torch.exp(-torch.linspace(-self.reach, self.reach, self.size, device=gradient.device).square() / 2)
-        taps = taps / taps.sum()
-        kernel = torch.outer(taps, taps).expand(3, 1, -1, -1)
-        return F.conv2d(gradient, kernel, padding="same", groups=3), memory
+        edge = self.size // 2
+        return blurred(F.pad(gradient, (edge,) * 4), self.size, edge / self.reach), memory
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from faceveil.errors import SettingError
 from faceveil.methods.base import Method
 from faceveil.methods.scene import Scene
 from faceveil.metrics.structure import blurred
-from faceveil.objectives.base import Objective
+from faceveil.objectives.base import Objective, View
 from faceveil.objectives.dissimilarity import Dissimilarity
 from faceveil.objectives.feature import Dodging, Measure, squared
 from faceveil.recognizers import Recognizer
@@ -83,7 +83,7 @@ RELATIVE = Measure(_relative, lambda recognizer: 1.0)
 
 
 @dataclass(frozen=True)
-class Blur:
+class Blur(View):
     """Images blurred by a Gaussian of that width in pixels; never random."""
 
     kernel: int

@@ -15,7 +15,7 @@ from faceveil.faces import templates
 from faceveil.faces.align import similarity
 from faceveil.faces.region import Region
 from faceveil.methods.album import Album
-from faceveil.objectives.base import Objective, View, chosen_view
+from faceveil.objectives.base import Objective, View
 from faceveil.objectives.diversity import Chain
 from faceveil.objectives.ensemble import Ensemble
 from faceveil.objectives.views import Alignment, Gray
@@ -99,7 +99,7 @@ class Scene:
 
         def view(name: str, size: tuple[int, int]) -> View:
             if (name, size) == own:
-                return _same
+                return Chain(())
             matrix = similarity(landmarks, templates.template(name, *size))
             return Alignment(matrix.expand(len(images), 2, 3).to(images.device), size)
 
@@ -149,7 +149,7 @@ class Scene:
         return [crc32(image.tobytes(), seed) for image in levels]
 
     def __getitem__(self, chosen: Tensor) -> "Scene":
-        views = {wanted: chosen_view(view, chosen) for wanted, view in self.views.items()}
+        views = {wanted: view[chosen] for wanted, view in self.views.items()}
         share = None if self.share is None else self.share[chosen]
         extents = None if self.extents is None else self.extents[chosen]
         landmarks, gray = self.landmarks[chosen], self.gray[chosen]
@@ -168,7 +168,3 @@ def check_weights(weights: Sequence[float], surrogates: Sequence[Recognizer]) ->
     """Raises `SettingError` for weights, if any, that are not one positive number for each surrogate."""
     if weights and (len(weights) != len(surrogates) or not all(weight > 0 for weight in weights)):
         raise SettingError(f"the weights are {weights}; give {len(surrogates)} positive numbers")
-
-
-def _same(images: Images, generator: Generator | None = None) -> Images:
-    return images

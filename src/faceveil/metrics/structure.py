@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from faceveil.types import Aligned, Images
+from faceveil.types import Images
 
 WIDTH, SIGMA = 11, 1.5  # the window of Wang et al., 2004, section III-B
 C1, C2 = 0.01**2, 0.03**2
@@ -25,8 +25,9 @@ def structure(images: Images, others: Images) -> Float[Tensor, "n 3 rows columns
     return maps
 
 
-def blurred(images: Images, width: int, sigma: float) -> Aligned:
-    """Images under a Gaussian, so many pixels wide (an odd number), wherever it lies inside them."""
+def blurred(images: Float[Tensor, "n _ h w"], width: int, sigma: float) -> Float[Tensor, "n _ rows columns"]:
+    """Images of any channels under a Gaussian, so many pixels wide (an odd number), wherever it lies inside them."""
     taps = torch.exp(-(torch.arange(width) - width // 2).square() / (2 * sigma**2)).to(images)
-    taps = (taps / taps.sum()).expand(3, 1, 1, width)
-    return F.conv2d(F.conv2d(images, taps, groups=3), taps.mT, groups=3)
+    channels = images.shape[1]
+    taps = (taps / taps.sum()).expand(channels, 1, 1, width)
+    return F.conv2d(F.conv2d(images, taps, groups=channels), taps.mT, groups=channels)

@@ -1,7 +1,6 @@
 """The contract: an objective gives one loss per image, lower for a better cloak."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -9,14 +8,21 @@ from torch import Generator, Tensor, stack
 
 from faceveil.types import Aligned, Images, PerImage
 
-# What may happen to images before they are judged (alignment, JPEG, a random shift ...); random where a generator is
-# given, plain where none is. Whatever is drawn holds for the whole batch, so that no image depends on its neighbors.
-View = Callable[[Images, Generator | None], Aligned]
 
+class View(ABC):
+    """What may happen to images before they are judged: alignment, JPEG, a random shift ...
 
-def chosen_view(view: View, chosen: Tensor) -> View:
-    """The view of some of the images, by index or mask; a view that treats all alike is itself."""
-    return view[chosen] if hasattr(view, "__getitem__") else view
+    Random where a generator is given, plain where none is. Whatever is drawn holds for the whole batch, so that no
+    image depends on its neighbors.
+    """
+
+    @abstractmethod
+    def __call__(self, images: Images, generator: Generator | None = None) -> Aligned:
+        """The images as they are seen."""
+
+    def __getitem__(self, chosen: Tensor) -> "View":
+        """The view of some of the images, by index or mask; one that treats all alike is itself."""
+        return self
 
 
 class Objective(ABC):
@@ -54,7 +60,7 @@ class Through(Objective):
         return self.objective(self.view(images, generator), generator)
 
     def __getitem__(self, chosen: Tensor) -> Objective:
-        return Through(self.objective[chosen], chosen_view(self.view, chosen))
+        return Through(self.objective[chosen], self.view[chosen])
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,12 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from faceveil.faces.align import warp
-from faceveil.objectives.base import View, chosen_view
+from faceveil.objectives.base import View
 from faceveil.types import Aligned, Images
 
 
 @dataclass(frozen=True)
-class Chain:
+class Chain(View):
     """One view after the other."""
 
     views: Sequence[View]
@@ -29,11 +29,11 @@ class Chain:
         return images
 
     def __getitem__(self, chosen: Tensor) -> "Chain":
-        return Chain(tuple(chosen_view(view, chosen) for view in self.views))
+        return Chain(tuple(view[chosen] for view in self.views))
 
 
 @dataclass(frozen=True)
-class Sometimes:
+class Sometimes(View):
     """A view that is drawn with a probability, and else left out; APF has 0.5 (Zhang et al., 2020, section 4.1)."""
 
     view: View
@@ -44,9 +44,12 @@ class Sometimes:
             return images
         return self.view(images, generator)
 
+    def __getitem__(self, chosen: Tensor) -> "Sometimes":
+        return Sometimes(self.view[chosen], self.probability)
+
 
 @dataclass(frozen=True)
-class Padding:
+class Padding(View):
     """Shrunk by a factor between `lowest` and 1 and set somewhere on black (DI: Xie et al., 2019).
 
     By RobFR's factors (Yang et al., 2020), with the images' own size kept. https://arxiv.org/abs/1803.06978
@@ -66,7 +69,7 @@ class Padding:
 
 
 @dataclass(frozen=True)
-class Affinity:
+class Affinity(View):
     """A random affine map and a rotation, as in TIP-IM's released code (input_diversify.py).
 
     Two spreads are drawn between `least` and `most`: one for the numbers that are added to the matrix of a map over
@@ -88,7 +91,7 @@ class Affinity:
 
 
 @dataclass(frozen=True)
-class Turning:
+class Turning(View):
     """Turned about the center by up to so many degrees; APF's code has 15."""
 
     degrees: float = 15.0
@@ -102,7 +105,7 @@ class Turning:
 
 
 @dataclass(frozen=True)
-class Tinting:
+class Tinting(View):
     """Each channel shifted by up to so many 8-bit levels; APF's color conversion, with its code's 5."""
 
     levels: float = 5.0
@@ -115,7 +118,7 @@ class Tinting:
 
 
 @dataclass(frozen=True)
-class Dimming:
+class Dimming(View):
     """Darker by a factor; never random."""
 
     factor: float
@@ -130,7 +133,7 @@ def scales(copies: int = 5) -> tuple[Dimming, ...]:
 
 
 @dataclass(frozen=True)
-class Spectrum:
+class Spectrum(View):
     """Gaussian noise, then each frequency of the image stronger or weaker (SSA: Long et al., 2022, Eq. 6).
 
     `sigma` is the noise's deviation in 8-bit levels, `rho` the largest change of a frequency's share; the paper takes
@@ -152,7 +155,7 @@ class Spectrum:
 
 
 @dataclass(frozen=True)
-class Blocks:
+class Blocks(View):
     """Cut into rows and columns at random places, the pieces shuffled and turned (BSR: Wang et al., 2024).
 
     The paper has 2 x 2 blocks, turned by up to 24 degrees, and the mean gradient of 20 draws: `views=(Blocks(),) * 20`.

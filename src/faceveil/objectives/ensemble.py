@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 from torch.autograd.function import once_differentiable
 
 from faceveil.cores import side_by_side
-from faceveil.objectives.base import Objective, View, chosen_view
+from faceveil.objectives.base import Objective, View
 from faceveil.types import Aligned, Images, PerImage
 
 
@@ -32,7 +32,7 @@ class Ensemble(Objective):
         return torch.stack(side_by_side([partial(term, seen[i]) for i, term in self.terms], images.device)).sum(0)
 
     def __getitem__(self, chosen: Tensor) -> "Ensemble":
-        views = tuple(chosen_view(view, chosen) for view in self.views)
+        views = tuple(view[chosen] for view in self.views)
         return Ensemble(views, tuple((i, term[chosen]) for i, term in self.terms))
 
 

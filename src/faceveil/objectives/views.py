@@ -14,13 +14,13 @@ from jaxtyping import Int64
 from torch import Generator, Tensor
 
 from faceveil.faces.align import compose, warp_smoothly
-from faceveil.objectives.base import View, chosen_view
+from faceveil.objectives.base import View
 from faceveil.photo import jpeg
 from faceveil.types import Aligned, Images, Matrices
 
 
 @dataclass(frozen=True)
-class Alignment:
+class Alignment(View):
     """Faces cut out of the images by matrices [n, 2, 3] (aligned to image), with random jitter.
 
     The jitter, as standard deviations: the logarithm of the scale, the rotation in radians, the shift as a share of
@@ -52,7 +52,7 @@ class Alignment:
 
 
 @dataclass(frozen=True)
-class Gray:
+class Gray(View):
     """The mean of the channels, for those images whose flag [n] is set: their cloak can only be gray."""
 
     flags: Tensor
@@ -65,7 +65,7 @@ class Gray:
 
 
 @dataclass(frozen=True)
-class Rounding:
+class Rounding(View):
     """Rounded to 8 bits; the gradient passes as if it were not."""
 
     def __call__(self, images: Images, generator: Generator | None = None) -> Images:
@@ -74,7 +74,7 @@ class Rounding:
 
 
 @dataclass(frozen=True)
-class JPEG:
+class JPEG(View):
     """Stored as JPEG by the real codec, of a quality drawn between two; the gradient passes as if it were not.
 
     With `windows` [n, 4] (top, bottom, left, right; whole pixels) only that part of each image is, the part that is
@@ -104,7 +104,7 @@ class JPEG:
 
 
 @dataclass(frozen=True)
-class Halving:
+class Halving(View):
     """Half the size, each pixel the mean of four, and brought back."""
 
     def __call__(self, images: Images, generator: Generator | None = None) -> Images:
@@ -112,7 +112,7 @@ class Halving:
 
 
 @dataclass(frozen=True)
-class OneOf:
+class OneOf(View):
     """One view of several, drawn each time; the first of them where nothing is drawn."""
 
     views: Sequence[View]
@@ -122,4 +122,4 @@ class OneOf:
         return self.views[drawn](images, generator)
 
     def __getitem__(self, chosen: Tensor) -> "OneOf":
-        return OneOf(tuple(chosen_view(view, chosen) for view in self.views))
+        return OneOf(tuple(view[chosen] for view in self.views))
