@@ -1,4 +1,5 @@
 from itertools import groupby, product
+from pathlib import Path
 
 import pytest
 from synthetic import lay
@@ -26,6 +27,29 @@ def test_reads_lazily(tmp_path):
     assert (first.name, list(samples)) == ("a/1.jpg", [])
 
 
+def test_a_link_that_leads_back_up_is_not_followed(tmp_path):
+    lay(tmp_path, "ann/1.jpg", "ann/deep/2.jpg")
+    (tmp_path / "ann/deep/up").symlink_to(tmp_path / "ann")
+    (tmp_path / "bob").symlink_to(tmp_path / "ann")
+    found = [sample.name for sample in datasets.open(tmp_path)]
+    assert found == ["ann/1.jpg", "ann/deep/2.jpg", "bob/1.jpg", "bob/deep/2.jpg"]
+
+
+@pytest.mark.parametrize("locked", ["", "ann"])
+def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch, locked):
+    lay(tmp_path, "ann/1.jpg")
+    inside = Path.iterdir
+
+    def iterdir(folder):
+        if folder == tmp_path / locked:
+            raise PermissionError(13, "Permission denied")
+        return inside(folder)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    with pytest.raises(SettingError, match=f"{locked} cannot be read .Permission denied.; check its permissions"):
+        list(datasets.open(tmp_path))
+
+
 @pytest.mark.parametrize("names", [["1.jpg", "2.jpg"], ["0/1.jpg", "1/2.jpg"]])
 def test_distractors_are_nobody(tmp_path, names):
     dataset = datasets.open(lay(tmp_path, *names), layout=None if "1.jpg" in names else "distractors")
@@ -45,10 +69,18 @@ def test_lfw_has_the_folds_of_its_pairs(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "1 1\nA 1 2\n", "1 1\nA 1 2\nA 1 B C 2\n", "0 0\nA 1 2\n", "1 1\nA one 2\nA 1 B 2\n"]
+    "text",
+    [
+        b"",
+        b"1 1\nA 1 2\n",
+        b"1 1\nA 1 2\nA 1 B C 2\n",
+        b"0 0\nA 1 2\n",
+        b"1 1\nA one 2\nA 1 B 2\n",
+        b"1 1\nA\xff 1 2\n",
+    ],
 )
 def test_a_damaged_list_of_pairs_is_refused(tmp_path, text):
-    (tmp_path / "pairs.txt").write_text(text)
+    (tmp_path / "pairs.txt").write_bytes(text)
     with pytest.raises(SettingError, match=r"pairs\.txt"):
         datasets.open(tmp_path).pairs()
 

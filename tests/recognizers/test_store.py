@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from faceveil import recognizers, weights
 from faceveil.cli.weights import app
-from faceveil.errors import WeightsError
+from faceveil.errors import FaceveilError, WeightsError
 from faceveil.recognizers import card, store
 
 NAME = "mobilefacenet-xiaoccer"
@@ -222,3 +222,15 @@ def test_an_official_file_that_is_no_longer_published_can_be_added(name, tmp_pat
         == card.read(name).embedding.size
     )
     (tmp_path / "official.pth").unlink()
+
+
+def test_a_full_disk_is_told_in_a_line_and_leaves_nothing(tmp_path, monkeypatch):
+    official = blank("sphereface", tmp_path / "official.pth")
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(FaceveilError, match=r"cannot be written \(No space left on device\)"):
+        store.add(card.read("sphereface"), official)
+    assert not [path for path in (weights.folder() / "sphereface").iterdir() if path.name != "lock"]

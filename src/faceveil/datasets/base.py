@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from faceveil.errors import UnreadablePhotoError
+from faceveil.errors import SettingError, UnreadablePhotoError
 from faceveil.photo.formats import format_of
 
 
@@ -74,11 +74,23 @@ class Dataset(ABC):
 
 
 def photos(folder: Path) -> Iterator[Path]:
-    """The photos in a folder and below it, in the order of their names; hidden files are passed over."""
-    for entry in sorted(folder.iterdir()):
+    """The photos in a folder and below it, in the order of their names; hidden files are passed over.
+
+    So are links that lead back up. Raises `SettingError` where a folder cannot be read.
+    """
+    for entry in entries(folder):
         if entry.name.startswith("."):
             continue
         if entry.is_dir():
-            yield from photos(entry)
+            if not folder.resolve().is_relative_to(entry.resolve()):
+                yield from photos(entry)
         elif format_of(entry):
             yield entry
+
+
+def entries(folder: Path) -> list[Path]:
+    """What a folder holds, in the order of the names; raises `SettingError` where it cannot be read."""
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise SettingError(f"{folder} cannot be read ({error.strerror}); check its permissions") from error

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from faceveil.datasets.base import Dataset, Sample, photos
+from faceveil.datasets.base import Dataset, Sample, entries, photos
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Folders(Dataset):
 
     @classmethod
     def fits(cls, path: Path) -> bool:
-        return path.is_dir() and any(entry.is_dir() for entry in path.iterdir())
+        return path.is_dir() and any(entry.is_dir() for entry in entries(path))
 
     def __iter__(self) -> Iterator[Sample]:
         for file in photos(self.path):

@@ -30,8 +30,8 @@ class LFW(Dataset):
         """The protocol "LFW"; raises `SettingError` where `pairs.txt` is not as described."""
         names = {PurePosixPath(sample.name).stem: sample.name for sample in self}
         file = self.path / "pairs.txt"
-        lines = [line.split() for line in file.read_text("utf-8").splitlines() if line.strip()]
         try:
+            lines = [line.split() for line in file.read_text("utf-8").splitlines() if line.strip()]
             folds, each = map(int, lines.pop(0))
             found = [_pair(line, names, number // (2 * each) + 1) for number, line in enumerate(lines)]
         except (ValueError, IndexError, ZeroDivisionError) as error:

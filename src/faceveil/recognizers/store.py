@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from faceveil import weights
@@ -117,12 +117,11 @@ def keep(card: Card, network: nn.Module, about: Mapping[str, object]) -> Card:
     fit(card, tensors)
     home = _folder(card)
     with weights.alone(home):
-        part = home / "trained.part"
-        save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, part)
-        digest = weights.digest(part)
-        file = part.replace(home / f"{digest[:12]}.safetensors")
-        _note(home, Record(file.name, digest, {file.name: digest}))
-        kept = replace(card, sources=(Source((File(file.name, digest),), card.sources[0].page),))
+        data = save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()})
+        digest = sha256(data).hexdigest()
+        name = f"{digest[:12]}.safetensors"
+        _write(home, data, Record(name, digest, {name: digest}))
+        kept = replace(card, sources=(Source((File(name, digest),), card.sources[0].page),))
         publish(json.dumps(about, indent=1).encode(), home / "training.json", force=True)
         cards.write(kept)
     return kept
@@ -187,22 +186,17 @@ def _keep(card: Card, paths: tuple[Path, ...]) -> Record:
     if len(paths) > 1:
         names = {file.sha256: file.name for source in card.sources for file in source.files}
         sources = {names[digest]: digest for digest in sources.values()}
-    home = _folder(card)
-    home.mkdir(parents=True, exist_ok=True)
-    file = home / f"{sha256(''.join(sorted(sources.values())).encode()).hexdigest()[:12]}.safetensors"
-    part = file.with_suffix(".part")
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part)
-    part.replace(file)
-    kept = Record(file.name, weights.digest(file), sources)
-    _note(home, kept)
+    name = f"{sha256(''.join(sorted(sources.values())).encode()).hexdigest()[:12]}.safetensors"
+    data = save({name: tensor.contiguous() for name, tensor in tensors.items()})
+    kept = Record(name, sha256(data).hexdigest(), sources)
+    _write(_folder(card), data, kept)
     return kept
 
 
-def _note(home: Path, kept: Record) -> None:
-    """Writes a record, and removes other files of weights."""
-    note = home / "record.part"
-    note.write_text(json.dumps(asdict(kept), indent=1), "utf-8")
-    note.replace(home / "record.json")
+def _write(home: Path, data: bytes, kept: Record) -> None:
+    """Writes a file of weights and its record, and removes other files of weights."""
+    publish(data, home / kept.file, force=True)
+    publish(json.dumps(asdict(kept), indent=1).encode(), home / "record.json", force=True)
     for old in home.glob("*.safetensors"):
         if old.name != kept.file:
             old.unlink()
