@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from faceveil.attacks.residual import Residual, normalized
 from faceveil.attacks.universal import fooled
-from faceveil.errors import SettingError
 from faceveil.methods.learned import Generated, likeness, start_small
+from faceveil.methods.settings import one_of
 from faceveil.recognizers import Recognizer
 from faceveil.training import Engine, Examples, Learner, Track, Workshop, from_0, positive, train, untracked
 from faceveil.types import Images
@@ -105,8 +105,7 @@ class Learning:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.gan not in GANS:
-            raise SettingError(f"gan is {self.gan!r}; it is one of {', '.join(GANS)}")
+        one_of(GANS, gan=self.gan)
         positive(width=self.width, rate=self.rate, epochs=self.epochs, batch=self.batch)
         from_0(blocks=self.blocks, identity=self.identity, size=self.size, norm=self.norm)
         from_0(warmup=self.warmup, seed=self.seed)

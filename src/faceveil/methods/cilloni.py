@@ -16,6 +16,7 @@ from faceveil.errors import SettingError
 from faceveil.methods.base import Method
 from faceveil.methods.identities import Candidates, candidates
 from faceveil.methods.scene import Scene
+from faceveil.methods.settings import one_of
 from faceveil.objectives.base import Objective
 from faceveil.objectives.feature import PLAIN, Dodging, Impersonation
 from faceveil.objectives.triplet import Triplet
@@ -58,8 +59,7 @@ class Cilloni(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.select not in SELECTIONS:
-            raise SettingError(f"select is {self.select!r}; it is one of {', '.join(SELECTIONS)}")
+        one_of(SELECTIONS, select=self.select)
 
     def cloak(self, scene: Scene) -> Images:
         """The cloaked images of a scene."""

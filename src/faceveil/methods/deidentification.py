@@ -15,6 +15,7 @@ from faceveil.errors import SettingError
 from faceveil.methods.base import Method
 from faceveil.methods.identities import candidates
 from faceveil.methods.scene import Scene
+from faceveil.methods.settings import one_of
 from faceveil.objectives.cross_entropy import Centroids, Classes, CrossEntropy, Head
 from faceveil.recognizers import Recognizer
 from faceveil.types import Images, Own
@@ -45,13 +46,11 @@ class Deidentification(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.attack not in ATTACKS:
-            raise SettingError(f"attack is {self.attack!r}; it is one of {', '.join(ATTACKS)}")
+        one_of(ATTACKS, attack=self.attack)
         if self.heads and len(self.heads) != len(self.surrogates):
             raise SettingError(
                 f"there are {len(self.heads)} heads; give one for each of {len(self.surrogates)} surrogates"
             )
-        Linf(self.epsilon)  # raises `SettingError` for a budget that makes no sense
 
     def aligned(self, images: Images, classes: Classes | None = None) -> Images:
         """Cloaked images, aligned for the first surrogate as the images are; `classes` are the people's in the heads.

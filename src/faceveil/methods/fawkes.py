@@ -11,11 +11,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from faceveil.attacks.budget import Linf
-from faceveil.errors import SettingError
 from faceveil.methods.base import Personal
 from faceveil.methods.identities import Candidates, apart, candidates
 from faceveil.methods.scene import Scene
+from faceveil.methods.settings import one_of
 from faceveil.objectives.base import Objective
 from faceveil.objectives.dissimilarity import Dissimilarity
 from faceveil.objectives.feature import SQUARED, Dodging, Impersonation
@@ -72,10 +71,8 @@ class Fawkes(Personal):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, value, known in (("mode", self.mode, MODES), ("aim", self.aim, AIMS)):
-            if value not in known:
-                raise SettingError(f"{name} is {value!r}; it is one of {', '.join(known)}")
-        Linf(self.epsilon)  # raises `SettingError` for a limit that makes no sense
+        one_of(MODES, mode=self.mode)
+        one_of(AIMS, aim=self.aim)
 
     def enroll(self, scene: Scene) -> "Fawkes":
         """The same with one target for all photos of the person in the scene's: argmax over k of min over x (Eq. 1)."""

@@ -54,9 +54,6 @@ class LowKey(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        Linf(self.epsilon)  # raises `SettingError` for a budget that makes no sense
-        if self.start > 255:
-            raise SettingError(f"start is {self.start:g}; it counts 8-bit levels, at most 255")
         if self.kernel % 2 == 0:
             raise SettingError(f"kernel is {self.kernel}; give an odd number of pixels, so that it has a middle")
 

@@ -11,11 +11,10 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Generator, Tensor
 
-from faceveil.attacks.budget import Linf
-from faceveil.errors import SettingError
 from faceveil.methods.base import Personal
 from faceveil.methods.identities import apart
 from faceveil.methods.scene import Scene
+from faceveil.methods.settings import one_of
 from faceveil.methods.stencil import Stencil
 from faceveil.objectives.feature import squared
 from faceveil.recognizers import Recognizer
@@ -91,9 +90,7 @@ class Opom(Stencil, Personal):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.span not in SPANS:
-            raise SettingError(f"span is {self.span!r}; it is one of {', '.join(SPANS)}")
-        Linf(self.epsilon)  # raises `SettingError` for a budget that makes no sense
+        one_of(SPANS, span=self.span)
 
     def enroll(self, scene: Scene) -> "Opom":
         """The same with one cloak for all photos of the person in the scene's."""

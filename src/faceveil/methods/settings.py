@@ -2,11 +2,12 @@
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin
 
+from faceveil.errors import SettingError
 from faceveil.faces.region import GRID
 from faceveil.files import one_line
 
@@ -17,7 +18,8 @@ WHOLE: Mapping[str, range] = {
     "kernel": range(1, GRID),  # pixels: a blur that is narrower than the grid
     "seed": range(2**63),
 }
-POSITIVE = ("dssim", "rate", "sigma", "start", "step_size", "stride")  # 0 would lead nowhere
+LEVELS = ("epsilon", "start")  # of 8 bits: more than 0, and at most 255
+POSITIVE = (*LEVELS, "dssim", "rate", "sigma", "step_size", "stride")  # 0 would lead nowhere
 FROM_0 = ("apart", "away", "decay", "gamma", "jitter", "margin", "penalty", "price", "scatter")  # less makes no sense
 
 
@@ -60,7 +62,14 @@ def within(value: Any, setting: str) -> bool:
     if setting in WHOLE:
         return value in WHOLE[setting]
     enough = value > 0 if setting in POSITIVE else value >= 0 if setting in FROM_0 else True
-    return enough and abs(value) <= sys.float_info.max
+    return enough and abs(value) <= (255 if setting in LEVELS else sys.float_info.max)
+
+
+def one_of(known: Collection[str], **settings: str) -> None:
+    """Raises `SettingError` for the first of some settings that is none of those known."""
+    for name, value in settings.items():
+        if value not in known:
+            raise SettingError(f"{name} is {value!r}; it is one of {', '.join(known)}")
 
 
 def wrong(setting: str, value: Any, kind: Any) -> str:
@@ -82,6 +91,8 @@ def _words(kind: Any, setting: str) -> str:
         return f"[{', '.join('...' if one is ... else _words(one, setting) for one in get_args(kind))}]"
     if kind is int:
         return f"a whole number from {WHOLE[setting][0]} to {WHOLE[setting][-1]}"
+    if setting in LEVELS:
+        return "8-bit levels, more than 0 and at most 255"
     if kind is float:
         more = " greater than 0" if setting in POSITIVE else " from 0" if setting in FROM_0 else ""
         return f"a number{more}"

@@ -15,10 +15,10 @@ from torch import Generator, Tensor
 from faceveil.attacks.budget import L2, Budget, Linf
 from faceveil.attacks.gradient import GradientAttack
 from faceveil.attacks.transforms import Momentum
-from faceveil.errors import SettingError
 from faceveil.methods.base import Method
 from faceveil.methods.identities import Candidates, apart, candidates
 from faceveil.methods.scene import Scene
+from faceveil.methods.settings import one_of
 from faceveil.objectives.base import Drawn, Objective, View
 from faceveil.objectives.diversity import Affinity, Padding
 from faceveil.objectives.feature import RelativeIdentification
@@ -97,10 +97,9 @@ class TipIm(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, known in (("search", SEARCHES), ("gain", GAINS), ("norm", NORMS)):
-            if (value := getattr(self, name)) not in known:
-                raise SettingError(f"{name} is {value!r}; it is one of {', '.join(known)}")
-        Linf(self.epsilon)  # raises `SettingError` for a budget that makes no sense
+        one_of(SEARCHES, search=self.search)
+        one_of(GAINS, gain=self.gain)
+        one_of(NORMS, norm=self.norm)
 
     def cloak(self, scene: Scene) -> Images:
         """The cloaked images of a scene."""

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import torch
 
 from faceveil import trained
-from faceveil.attacks.budget import Linf
 from faceveil.attacks.universal import Aim, Universal
 from faceveil.errors import WeightsError
 from faceveil.methods.learned import Learned
@@ -35,7 +34,6 @@ class UniversalMethod(Learned):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        Linf(self.epsilon)  # raises `SettingError` for a budget that makes no sense
         if (found := tuple(self.lesson.tensors.get("perturbation", torch.empty(0)).shape)) != (3, *self.size):
             raise WeightsError(f"{self.model} holds a perturbation of {found}, not {(3, *self.size)}; train another")
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from faceveil.attacks.budget import Linf, Unseen
+from faceveil.attacks.budget import Unseen
 from faceveil.attacks.gradient import GradientAttack
 from faceveil.attacks.transforms import Colorless, Momentum
 from faceveil.errors import SettingError
@@ -74,7 +74,6 @@ class Veil(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        Linf(self.epsilon)  # raises `SettingError` for a budget that makes no sense
         if not self.quality < 100:
             raise SettingError(f"quality is {self.quality:g}; it is less than 100, which is no change at all")
 

@@ -7,7 +7,7 @@ from torch import Generator
 
 from faceveil.attacks.budget import Linf
 from faceveil.attacks.gradient import GradientAttack, bim, di2, fgsm, m_di2, mim
-from faceveil.errors import SettingError
+from faceveil.methods.settings import one_of
 from faceveil.objectives.base import Objective
 from faceveil.objectives.diversity import Chain, Padding, Sometimes, Tinting, Turning
 from faceveil.types import Images
@@ -29,8 +29,7 @@ ATTACKS: Mapping[str, Callable[[Linf, int, float, float, int], GradientAttack]] 
 
 def build(name: str, epsilon: float, steps: int, step_size: float, decay: float, seed: int) -> GradientAttack:
     """The attack of that name of `ATTACKS`; raises `SettingError` for another, and for a budget that makes no sense."""
-    if name not in ATTACKS:
-        raise SettingError(f"attack is {name!r}; it is one of {', '.join(ATTACKS)}")
+    one_of(ATTACKS, attack=name)
     return ATTACKS[name](Linf(epsilon), steps, step_size, decay, seed)
 
 
