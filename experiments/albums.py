@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from faceveil import datasets, recognizers
+from faceveil.batch import protect_files
 from faceveil.bench import held_out
 from faceveil.bench.held_out import ALL, FALSE_MATCHES, ZOO, besides
 from faceveil.bench.material import People
@@ -26,7 +27,7 @@ from faceveil.jobs import plan
 from faceveil.methods.album import Album
 from faceveil.methods.veil import Veil
 from faceveil.proof import embed
-from faceveil.protection import Protector, protect_files
+from faceveil.protection import Protector
 
 RUNS = ("apart", "together", "beside")
 GROUPS = (*(besides(*members) for members in ZOO.values()), "dlib")

@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from faceveil import Photo, Protector
+from faceveil.batch import Writing, protect_files
 from faceveil.jobs import plan
-from faceveil.protection import Writing, protect_files
 from people import portrait
 from photos import FORMATS, encoded, png, scene
 

@@ -36,6 +36,7 @@ LAYERS = [
     "checking",
     "programs",
     "protection",
+    "batch",
     "bench",
     "cli",
     "__main__",

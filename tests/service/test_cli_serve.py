@@ -17,7 +17,7 @@ import torch
 from clouds import TOKEN, Broken, Gate, address, app_of, certificate, codes, free_port, needs_openssl, served
 from PIL import Image
 
-from faceveil import protection
+from faceveil import batch
 from faceveil.attacks.quantization import Grid
 from faceveil.cli import main
 from faceveil.errors import ServiceError
@@ -165,9 +165,9 @@ def test_a_wrong_token_is_told_once_before_any_photo_is_read(tmp_path, capsys):
 
 def test_asks_a_server_for_its_own_model_within_the_epsilon_that_is_set(tmp_path, capsys, monkeypatch):
     """The noise is scaled, not cut off, and whom the server's module learned to fool was attacked, too."""
-    photo, methods, real = tmp_path / "me.png", [], protection.protect_files
+    photo, methods, real = tmp_path / "me.png", [], batch.protect_files
     Image.fromarray(portrait()).save(photo)
-    monkeypatch.setattr(protection, "protect_files", lambda *given: methods.append(given[0].method) or real(*given))
+    monkeypatch.setattr(batch, "protect_files", lambda *given: methods.append(given[0].method) or real(*given))
     own = ["--surrogate", "dlib", "--judge", "dlib", "--set", "steps=1", "--set", "model=mine", "--json", "--force"]
 
     def changed(*words):

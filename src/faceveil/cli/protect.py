@@ -19,7 +19,7 @@ from faceveil.errors import PhotoError, SettingError
 from faceveil.files import one_line
 
 if TYPE_CHECKING:
-    from faceveil.protection import Outcome
+    from faceveil.batch import Outcome
     from faceveil.service.client import Remote
 
 app = typer.Typer()
@@ -149,9 +149,10 @@ def protect(
 
         faceveil protect holiday/ -o cloaked/ --strength light --only-like me.jpg
     """
+    from faceveil.batch import Writing, protect_files
     from faceveil.jobs import described, left_out, plan
     from faceveil.photo import Photo
-    from faceveil.protection import Choice, Protector, Writing, protect_files
+    from faceveil.protection import Choice, Protector
 
     jobs = plan(photos, output, format)
     others = left_out(photos, output)
