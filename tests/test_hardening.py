@@ -168,7 +168,7 @@ def test_recognizers_beside_the_pupil_are_taken_to_where_it_learns(tmp_path, mon
             return images
 
     def method(self, surrogates, seed=None):
-        seen.append([net.scale.device.type for net in surrogates])
+        seen.append([net.device.type for net in surrogates])
         return Unchanged()
 
     def train(learners, step, examples, folder, **settings):

@@ -43,7 +43,7 @@ def test_compiled_dlib_agrees_on_the_distance(protector, result):
     chips = []
     for pixels, face in ((portrait(), result.faces[0].face), (result.photo.pixels, result.faces[0].face)):
         picture = torch.from_numpy(pixels).permute(2, 0, 1) / 255
-        template = templates.template("dlib", 150, 150)
+        template = templates.template("dlib", (150, 150))
         chips.append(align.align(picture, landmarks_of(face), template, (150, 150))[0].permute(1, 2, 0))
     images = (255 * torch.stack(chips)).round().byte().numpy()
     clear, cloaked = dlib_embeddings(images)

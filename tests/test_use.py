@@ -195,7 +195,7 @@ def test_loading_leaves_pytorchs_random_numbers_alone():
 @pytest.mark.parametrize("device", ["cpu", "cpu:0", torch.device("cpu"), torch.device("cpu", 0)])
 def test_a_device_is_chosen_by_name_or_as_itself(device):
     assert choose(device) == torch.device(device)
-    assert recognizers.load("dlib", device).scale.device.type == Detector(device).device.type == "cpu"
+    assert recognizers.load("dlib", device).device.type == Detector(device).device.type == "cpu"
 
 
 @pytest.mark.parametrize(

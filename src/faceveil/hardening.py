@@ -134,7 +134,7 @@ def harden(
     torch.manual_seed(course.seed)
     head = HEADS[course.head](recognizer.card.embedding.size, len(np.unique(faces.labels[learned])))
     network = deepcopy(recognizer.network)
-    device = recognizer.scale.device
+    device = recognizer.device
     pupil = Recognizer(recognizer.card, normalize(network) if course.scratch else network).to(device)
     before = _features(pupil, faces, learned)
     if not course.scratch:
@@ -273,7 +273,7 @@ def _obfuscate(
             method = obfuscator.method([surrogate.surrogate() for surrogate in surrogates])
             pieces = [rows[start : start + PIECE] for start in range(done, len(rows), PIECE)]
             for piece in track(pieces, f"{obfuscator.name}: photos"):
-                cloaked = method.aligned(faces[piece].to(surrogates[0].scale.device))
+                cloaked = method.aligned(faces[piece].to(surrogates[0].device))
                 levels = (255 * cloaked).round().to(torch.uint8).permute(0, 2, 3, 1)
                 stream.write(levels.cpu().numpy().tobytes())
                 stream.flush()
@@ -294,7 +294,7 @@ def _calibrated(recognizer: Recognizer, faces: Faces, judged: Rows) -> Card:
 
 
 def _features(recognizer: Recognizer, faces: Faces, rows: Rows) -> Embeddings:
-    device = recognizer.scale.device
+    device = recognizer.device
     pieces = [rows[start : start + PIECE] for start in range(0, len(rows), PIECE)]
     with torch.no_grad():
         return torch.cat([recognizer.features(faces[piece].to(device)).cpu() for piece in pieces])

@@ -178,15 +178,13 @@ def embed(recognizer: Recognizer, sightings: Sequence[Sighting]) -> Embeddings:
 
     Raises `WeightsError` where they are no numbers: a distance that is none lies below no threshold.
     """
-    card = recognizer.card.input
-    template = templates.template(card.template, card.height, card.width)
-    device = recognizer.scale.device
+    template = templates.template(*recognizer.wanted)
     images = [
         align(torch.from_numpy(sighting.window).permute(2, 0, 1) / 255, sighting.landmarks, template, recognizer.size)
         for sighting in sightings
     ]
     with torch.no_grad():
-        found = torch.cat([recognizer(part.to(device)).cpu() for part in torch.split(torch.cat(images), 32)])
+        found = torch.cat([recognizer(part.to(recognizer.device)).cpu() for part in torch.split(torch.cat(images), 32)])
     if not found.isfinite().all():
         raise WeightsError(f"{recognizer.name} sees no numbers in a face; add, or train, its weights again")
     return found

@@ -37,7 +37,7 @@ def test_gives_each_photos_face_in_order(dataset):
     assert faces.labels.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
     for level, image in enumerate(faces[:], 1):
         photo = torch.full((3, 20, 24), level / 255)
-        expected = align(photo, torch.tensor([LANDMARKS]), template("dlib", 16, 16), (16, 16))[0]
+        expected = align(photo, torch.tensor([LANDMARKS]), template("dlib", (16, 16)), (16, 16))[0]
         assert (image - expected).abs().max() <= 0.5 / 255 + 1e-6
 
 

@@ -55,7 +55,7 @@ def test_chip_is_nearly_dlibs_where_other_pixels_are_halved(scale, halvings):
 @pytest.mark.parametrize("scale", [0.5, 3.0])
 def test_chip_passes_gradients(scale):
     image = (torch.from_numpy(photo(scale)).permute(2, 0, 1) / 255).requires_grad_()
-    template = templates.template("dlib", 150, 150)
+    template = templates.template("dlib", (150, 150))
     landmarks = template[None] * scale * 0.8 + 60 * scale
     align.align(image, landmarks, template, (150, 150)).sum().backward()
     assert image.grad is not None
@@ -66,7 +66,7 @@ def test_chip_passes_gradients(scale):
 @given(st.integers(0, 2**32 - 1))
 def test_similarity_equals_scikit_images(seed):
     points = np.random.default_rng(seed).normal(0, 50, (5, 2))
-    template = templates.template("arcface", 112, 112).double()
+    template = templates.template("arcface", (112, 112)).double()
     expected = SimilarityTransform.from_estimate(template.numpy(), points).params[:2]
     ours = align.similarity(torch.tensor(points)[None], template)[0]
     # scikit-image may mirror where that fits better; a face is never mirrored
@@ -92,7 +92,7 @@ def test_a_face_outside_the_photo_is_black():
 
 
 def test_templates_narrower_than_arcfaces_are_cut_on_both_sides():
-    wide, narrow = templates.template("arcface", 112, 112), templates.template("arcface", 112, 96)
+    wide, narrow = templates.template("arcface", (112, 112)), templates.template("arcface", (112, 96))
     assert torch.allclose(wide - narrow, torch.tensor([8.0, 0.0]))
 
 

@@ -50,7 +50,7 @@ def load(shared):
 
     def read(dataset: str, people: int, each: int, name: str = SURROGATE) -> People:
         given = card.read(name).input
-        template, size = templates.template(given.template, given.height, given.width), (given.height, given.width)
+        template, size = templates.template(given.template, (given.height, given.width)), (given.height, given.width)
         folders = [path for path in sorted((shared / "data" / dataset).iterdir()) if len(list(path.iterdir())) >= each]
         images, labels = [], []
         for label, folder in enumerate(folders[:people]):

@@ -36,7 +36,7 @@ def nets(shared):
 @pytest.fixture(scope="module")
 def images(shared):
     """Five photos of each of three people [15, 3, 112, 112]; the generators learned from others (pins)."""
-    detector, template, found = Detector(), templates.template("arcface", 112, 112), []
+    detector, template, found = Detector(), templates.template("arcface", (112, 112)), []
     for name in ("Angie_Harmon", "Bill_Hader", "Michael_Vartan"):
         faces = []
         for path in sorted((shared / "data/facescrub" / name).iterdir())[:8]:

@@ -19,7 +19,7 @@ def test_a_card_is_complete(read):
     assert read.licence
     assert read.trained_on
     assert read.input.channels in ("rgb", "bgr")
-    points = template(read.input.template, read.input.height, read.input.width)
+    points = template(read.input.template, (read.input.height, read.input.width))
     assert points.shape == (5, 2)
     assert torch.all(points > 0)
     assert torch.all(points < torch.tensor([read.input.width, read.input.height]))

@@ -114,7 +114,7 @@ def _measure(material: Material, settings: Settings) -> Found:
         heads = tuple(_head(material, probes, surrogate) for surrogate in material.surrogates)
         cloaked = _cloaked(probes, Deidentification(material.surrogates, str(settings["method"]), epsilon, heads))
     stored = [jpeg(pixels, JPEG) for pixels in cloaked]
-    detector = Detector(material.recognizer.scale.device)
+    detector = Detector(material.recognizer.device)
     versions = zip(stored, clear, probes.faces, strict=True)
     seen = [find_again(detector, [pixels], own, [face])[0] for pixels, own, face in versions]
     found = np.array([sighting.found for sighting in seen])
@@ -142,7 +142,7 @@ def _probes(material: Material, most: int) -> Probes:
         raise SettingError("nobody has 2 photos with a face; give a folder with more")
     rows = np.array([random.choice(np.flatnonzero(labels == who)) for who in several])
     photos = tuple(Photo.open(BytesIO(material.samples[row].read())) for row in rows)
-    detector = Detector(material.recognizer.scale.device)
+    detector = Detector(material.recognizer.device)
     return Probes(rows, labels[rows], photos, tuple(_face(detector, photo) for photo in photos))
 
 
@@ -157,7 +157,7 @@ def _head(material: Material, probes: Probes, recognizer: Recognizer) -> Softmax
     """A recognizer's classifier of all people, trained on all photos but the probes."""
     others = np.setdiff1d(np.flatnonzero(material.faces.labels >= 0), probes.rows)
     classes = torch.from_numpy(material.faces.labels[others])
-    device = recognizer.scale.device
+    device = recognizer.device
     return Softmax.train(material.clear_to(recognizer)[others].to(device), classes.to(device))
 
 
@@ -183,7 +183,7 @@ def _cloaked(probes: Probes, method: Deidentification) -> list[Pixels]:
 def _rates(
     material: Material, probes: Probes, judge: Recognizer, seen: Sequence[Sighting], found: Bool[ndarray, " n"]
 ) -> Found:
-    scores = _head(material, probes, judge)(embed(judge, seen).to(judge.scale.device))
+    scores = _head(material, probes, judge)(embed(judge, seen).to(judge.device))
     rates = protection_success_rate(scores, probes.classes, found)
     return {str(top): rate for top, rate in rates.items()}
 

@@ -102,7 +102,7 @@ class Seen:
 
 def _measure(material: Material, settings: Settings) -> Found:
     first, second = _probes(material, int(settings["probes"]))
-    detector = Detector(material.recognizer.scale.device)
+    detector = Detector(material.recognizer.device)
     cloaker = method(material.surrogates, settings, material.seed)
     album = Album()
     start = perf_counter()

@@ -195,7 +195,7 @@ class Material:
         takes of the clear photos, as `protect` brings it into a photo: no face is sampled again.
         """
         own, theirs = self.aligned[self.recognizer.wanted], self.aligned[judge.wanted]
-        matrix = similarity(_landmarks(self.recognizer)[None], _landmarks(judge))
+        matrix = similarity(template(*self.recognizer.wanted)[None], template(*judge.wanted))
         embeddings = []
         for start in range(0, len(rows), BATCH):
             some, images = rows[start : start + BATCH], cloaked[start : start + BATCH]
@@ -206,16 +206,12 @@ class Material:
         return torch.cat(embeddings)
 
     def _cloak(self, cloak: Callable[[Images], Images], images: Images) -> Images:
-        return (255 * cloak(images.to(self.recognizer.scale.device)).cpu()).round() / 255
-
-
-def _landmarks(recognizer: Recognizer) -> torch.Tensor:
-    return template(recognizer.card.input.template, *recognizer.size)
+        return (255 * cloak(images.to(self.recognizer.device)).cpu()).round() / 255
 
 
 def _embed(recognizer: Recognizer, images: Images) -> Embeddings:
     with torch.no_grad():
-        embeddings: Embeddings = recognizer(images.to(recognizer.scale.device))
+        embeddings: Embeddings = recognizer(images.to(recognizer.device))
     return embeddings.cpu()
 
 

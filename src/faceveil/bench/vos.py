@@ -84,7 +84,7 @@ def _hardened(material: Material, obfuscator: str, course: Course) -> Recognizer
     base = material.recognizer
     what = f"{obfuscator}-{course.epochs}-{course.anchor:g}"
     name, folder = f"{base.name}, hardened with {what}", material.school / what
-    faces, engine = material.training[base.wanted], Engine(base.scale.device.type)
+    faces, engine = material.training[base.wanted], Engine(base.device.type)
     return harden(base, faces, [Obfuscator(obfuscator)], folder, course, name=name, engine=engine).recognizer
 
 

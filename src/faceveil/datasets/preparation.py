@@ -52,7 +52,7 @@ def prepare(
     find, source = (whole, "aligned") if dataset.aligned else _named(detector or Detector())
     kept = (folder or cache.folder() / f"faces-{VERSION}") / source
     samples = tuple(dataset)
-    points = templates.template(template, *size)
+    points = templates.template(template, size)
     label = f"{template}-{size[0]}x{size[1]}-{hashlib.sha256(points.numpy().tobytes()).hexdigest()[:8]}"
     with alone(kept):
         bench = _Bench(find, points, Journal(kept / "found.jsonl"), Rows(kept / label, size))
@@ -147,7 +147,7 @@ def subject(faces: Sequence[Face], width: int, height: int) -> Face:
 
 def whole(photos: Photos) -> list[list[Face]]:
     """The face of each photo that is one of ArcFace's aligned images, whatever its height."""
-    points = templates.template("arcface", 112, 112) / 112
+    points = templates.template("arcface", (112, 112)) / 112
 
     def face(height: int, width: int) -> Face:
         x, y = (points * height + torch.tensor([(width - height) / 2, 0.0])).T.tolist()

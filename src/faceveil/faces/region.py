@@ -46,7 +46,7 @@ class Region:
     @classmethod
     def around(cls, landmarks: Landmarks, pixels: Pixels, gray: bool = False) -> "Region":
         """The region of a face with landmarks [1, 5, 2]: all of its aligned image, at least GRID pixels wide."""
-        matrix = similarity(landmarks, templates.template("dlib", 1, 1))[0]
+        matrix = similarity(landmarks, templates.template("dlib", (1, 1)))[0]
         corners = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]) @ matrix[:, :2].T + matrix[:, 2]
         low, high = corners.amin(0), corners.amax(0)
         extent = float((high - low).amax())
@@ -65,7 +65,7 @@ class Region:
 
     def mask(self) -> Float[Tensor, "1 1 h w"]:
         """How much of a cloak each pixel of the grid takes: 1 on the face, fading to 0 around it; 0 off the photo."""
-        matrix = self.matrices(templates.template("dlib", 1, 1))[0]
+        matrix = self.matrices(templates.template("dlib", (1, 1)))[0]
         ticks = torch.arange(GRID) + 0.5
         rows, columns = (
             (start + ticks * (self.side / GRID)).ge(0) & (start + ticks * (self.side / GRID)).lt(end)

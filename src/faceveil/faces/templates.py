@@ -39,8 +39,9 @@ OPENFACE = ((0.2774, 0.1673), (0.7061, 0.159), (0.4921, 0.4221), (0.3071, 0.6418
 
 
 @cache
-def template(name: str, height: int, width: int) -> Tensor:
-    """The landmarks [5, 2] of the template of that name in an image of that size; `SettingError` for another name."""
+def template(name: str, size: tuple[int, int]) -> Tensor:
+    """A template's landmarks [5, 2] in an image of that height and width; `SettingError` for a name of none."""
+    height, width = size
     if name == "dlib":
         return dlib_chip(torch.tensor(DLIB_MEAN_FACE), width)
     if name == "arcface":

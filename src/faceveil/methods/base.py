@@ -51,7 +51,7 @@ class Method(ABC):
         and adds them to it; none of them where one cannot be made. `SettingError` for an album of other surrogates.
         """
         if not regions:
-            return torch.empty(0, 3, GRID, GRID, device=self.surrogates[0].scale.device)
+            return torch.empty(0, 3, GRID, GRID, device=self.surrogates[0].device)
         batches = [regions[i : i + self.batch] for i in range(0, len(regions), self.batch)]
         if album is None or not self.keeps_apart:
             return torch.cat([self._cloak(batch) for batch in batches])

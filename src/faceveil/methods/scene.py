@@ -60,11 +60,11 @@ class Scene:
         album: Album | None = None,
     ) -> "Scene":
         """Faces in their photos, aligned with some jitter; gray photos are seen gray."""
-        device = surrogates[0].scale.device
+        device = surrogates[0].device
         gray = torch.tensor([region.gray for region in regions], device=device)
 
         def view(name: str, size: tuple[int, int]) -> View:
-            template = templates.template(name, *size)
+            template = templates.template(name, size)
             matrices = torch.cat([region.matrices(template) for region in regions]).to(device)
             alignment = Alignment(matrices, size, jitter)
             return Chain((Gray(gray), alignment)) if gray.any() else alignment
@@ -95,12 +95,12 @@ class Scene:
     ) -> "Scene":
         """Images aligned to a template, of any size; the surrogates see them aligned for themselves."""
         own: Wanted = template, (images.shape[2], images.shape[3])
-        landmarks = templates.template(template, *own[1])[None]
+        landmarks = templates.template(*own)[None]
 
         def view(name: str, size: tuple[int, int]) -> View:
             if (name, size) == own:
                 return Chain(())
-            matrix = similarity(landmarks, templates.template(name, *size))
+            matrix = similarity(landmarks, templates.template(name, size))
             return Alignment(matrix.expand(len(images), 2, 3).to(images.device), size)
 
         views = {net.wanted: view(*net.wanted) for net in surrogates}
@@ -115,7 +115,7 @@ class Scene:
 
     def matrices(self, template: str, size: tuple[int, int]) -> Matrices:
         """The matrices that lead from images aligned to a template, of that height and width, to the scene's."""
-        return similarity(self.landmarks, templates.template(template, *size).to(self.landmarks))
+        return similarity(self.landmarks, templates.template(template, size).to(self.landmarks))
 
     def embed(self, images: Images | None = None) -> tuple[Own, ...]:
         """Each surrogate's embeddings of the scene's images, or of others in their place."""

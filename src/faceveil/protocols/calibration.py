@@ -121,7 +121,7 @@ def accuracies(distances: Distances, same: Bool[ndarray, " m"], fold: Int64[ndar
 
 def speed(recognizer: Recognizer, batch: int, repeats: int = 5) -> Speed:
     """The median over repeats, on images of noise."""
-    images = torch.rand(batch, 3, *recognizer.size, device=recognizer.scale.device)
+    images = torch.rand(batch, 3, *recognizer.size, device=recognizer.device)
 
     def both(given: Tensor) -> Tensor:
         return torch.autograd.grad(recognizer(given).square().sum(), given)[0]

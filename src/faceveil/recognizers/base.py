@@ -55,6 +55,11 @@ class Recognizer(nn.Module):
         return self.card.input.template, self.size
 
     @property
+    def device(self) -> torch.device:
+        """Where it is, and its images belong."""
+        return self.scale.device
+
+    @property
     def threshold(self) -> float:
         """The Euclidean distance between embeddings below which two faces count as one person."""
         return self.card.threshold
@@ -81,7 +86,7 @@ class Recognizer(nn.Module):
 
         Its embeddings are some 1 % off, so verdicts are given by the recognizer itself.
         """
-        return Recognizer(self.card, narrow(deepcopy(self.network))).to(self.scale.device)
+        return Recognizer(self.card, narrow(deepcopy(self.network))).to(self.device)
 
     def _kind(self) -> torch.dtype:
         return next((weights.dtype for weights in self.network.parameters()), torch.float32)

@@ -19,7 +19,7 @@ class Remembering(Recognizer):
     def __init__(self, recognizer: Recognizer) -> None:
         guide = recognizer.surrogate()
         super().__init__(guide.card, guide.network)
-        self.to(recognizer.scale.device)
+        self.to(recognizer.device)
         self._place: object = None
         self._last: tuple[Images, Embeddings] | None = None
 

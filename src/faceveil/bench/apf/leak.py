@@ -153,7 +153,7 @@ class Interception:
         return torch.cat([reduce(some, amount, draw) for some in torch.split(shares, BATCH)])
 
     def _gradient(self, images: Images, kind: str) -> Images:
-        images = images.to(self.probe.scale.device)
+        images = images.to(self.probe.device)
         scene = Scene.cut(images, self.probe.card.input.template, (self.probe,))
         if kind == "one step":
             return self._one_step(images, scene)
@@ -229,7 +229,7 @@ def _known(material: Material, judge: Recognizer) -> Embeddings:
     faces = material.training[judge.wanted]
     if not path.is_file():
         with torch.no_grad():
-            found = torch.cat([judge(images.to(judge.scale.device)).cpu() for images in faces.batches(BATCH)])
+            found = torch.cat([judge(images.to(judge.device)).cpu() for images in faces.batches(BATCH)])
         material.school.mkdir(parents=True, exist_ok=True)
         publish(found.numpy().tobytes(), path, force=True)
     return torch.from_numpy(np.fromfile(path, np.float32)).reshape(len(faces), -1)

@@ -163,7 +163,7 @@ class Stages:
 
     @property
     def _engine(self) -> Engine:
-        return Engine(self.material.recognizer.scale.device.type)
+        return Engine(self.material.recognizer.device.type)
 
     @property
     def lessons(self) -> Examples:
@@ -199,7 +199,7 @@ class Stages:
         return (255 * (clear + noise).clamp(0, 1)).round() / 255
 
     def _scene(self, rows: Rows, nets: Sequence[Recognizer]) -> Scene:
-        images = self.material.faces[rows].to(nets[0].scale.device)
+        images = self.material.faces[rows].to(nets[0].device)
         return Scene.cut(images, self.template, nets)
 
 

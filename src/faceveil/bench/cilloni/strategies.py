@@ -39,7 +39,7 @@ def _measure(material: Material, settings: Settings) -> Found:
     if strategy == "similar" and (torch.cdist(clear, clear).amax(1) <= margin).any():
         return {}
     if strategy != CLEAR:
-        targets = (clear.to(material.recognizer.scale.device),)
+        targets = (clear.to(material.recognizer.device),)
         changed = cloaked(material, targets=targets, select=strategy, margin=margin)
         embeddings, dssim = changed.embeddings, changed.dssim
     pairs, own = all_pairs(embeddings, material.faces.labels), material.recognizer.threshold

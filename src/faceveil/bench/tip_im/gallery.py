@@ -30,7 +30,7 @@ def measure(material: Material, settings: Settings) -> Found:
     labels, clear = material.faces.labels, material.faces[parts.probes]
     cloaked = clear
     if settings["method"] != CLEAR:
-        targets = tuple(material.clear_to(each)[parts.targets].to(each.scale.device) for each in material.surrogates)
+        targets = tuple(material.clear_to(each)[parts.targets].to(each.device) for each in material.surrogates)
         guides = tuple(each.surrogate() for each in material.surrogates)
         how = METHODS[str(settings["method"])] | {"gamma": float(settings["gamma"]), "seed": material.seed}
         cloaked = material.cloak(TipIm(guides, targets, **how).aligned, parts.probes)

@@ -154,7 +154,7 @@ class Lesson:
         return torch.cat([self._scene(self.faces.read(part), (net,)).embed()[0].cpu() for part in parts])
 
     def _scene(self, images: Images, nets: Sequence[Recognizer]) -> Scene:
-        return Scene.cut(images.to(nets[0].scale.device), self.template, nets)
+        return Scene.cut(images.to(nets[0].device), self.template, nets)
 
     def _clear(self, rows: Indices) -> Images:
         """The photos of those pairs."""
