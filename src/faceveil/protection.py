@@ -22,7 +22,6 @@ from faceveil.objectives.feature import distance
 from faceveil.photo import Photo
 from faceveil.proof import FaceProof, Sighting, embed, landmarks_of, prove
 from faceveil.recognizers import Recognizer, store
-from faceveil.recognizers import card as cards
 from faceveil.recognizers.card import Card
 from faceveil.types import Embeddings, Own, Pixels
 
@@ -217,8 +216,7 @@ def at_hand() -> tuple[str, ...]:
 
 def _here() -> list[Card]:
     """Those whose weights are here, and who can judge."""
-    found = map(cards.read, recognizers.names())
-    return [card for card in found if card.judges and store.installed(card)]
+    return [card for card in store.here() if card.judges]
 
 
 def cloak(

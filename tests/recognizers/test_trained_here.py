@@ -8,6 +8,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+import faceveil
 from faceveil import recognizers, weights
 from faceveil.cli.weights import app
 from faceveil.errors import SettingError, WeightsError
@@ -82,6 +83,20 @@ def test_a_damaged_card_is_named(network):
     card.path(NAME).write_text('title = "half')
     with pytest.raises(WeightsError, match=f"{NAME}/card.toml is damaged"):
         recognizers.load(NAME)
+
+
+def test_a_damaged_card_stops_nobody_else(network):
+    like(NAME, network)
+    card.path(NAME).write_text('title = "half')
+    assert NAME not in {each.name for each in store.here()}
+    assert "dlib" in {each.name for each in faceveil.Protector().judges}
+    listed = CliRunner().invoke(app, ["list", "--json"])
+    (row,) = (row for row in json.loads(listed.stdout) if row["name"] == NAME)
+    assert row["damaged"].endswith(f"train {NAME} again")
+    assert f"{NAME} " in CliRunner().invoke(app, ["list"]).stdout
+    verified = CliRunner().invoke(app, ["verify"])
+    assert verified.exit_code == 1
+    assert "card.toml is damaged" in verified.stdout
 
 
 def test_damaged_weights_are_named(network):

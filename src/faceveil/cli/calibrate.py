@@ -47,7 +47,7 @@ def calibrate(
     if lists != 1 or people < 2:
         found = f"{path} holds {lists} lists of pairs and names {people} people"
         raise SettingError(f"{found}; take the folders of LFW, with its pairs.txt")
-    chosen = names or [name for name in cards.names() if store.installed(cards.read(name))]
+    chosen = names or [card.name for card in store.here()]
     rows: list[tuple[str, Calibration, list[Speed]]] = []
     try:
         for name in chosen:

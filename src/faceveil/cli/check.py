@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from faceveil.cli.report import FAILED, fail, show_json
-from faceveil.errors import SettingError, WeightsError
+from faceveil.errors import SettingError
 from faceveil.files import first, one_line
 
 if TYPE_CHECKING:
@@ -240,14 +239,9 @@ def _show(cloaked: Path, found: "Check") -> None:
 
 def _tell_unasked(asked: list[str]) -> None:
     """Say which recognizers are here, and could have measured as well."""
-    from faceveil.recognizers import card, store
+    from faceveil.recognizers import store
 
-    here = []
-    for name in card.names():
-        with suppress(WeightsError):  # another's damaged card
-            found = card.read(name)
-            if found.judges and store.installed(found) not in ("", "damaged"):
-                here.append(name)
+    here = [card.name for card in store.here() if card.judges and store.installed(card) != "damaged"]
     if rest := [name for name in here if name not in asked]:
         print(f"asked: {', '.join(asked)}; here are also {', '.join(rest)}: --judge NAME, which may be repeated")
 

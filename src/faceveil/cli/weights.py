@@ -34,9 +34,9 @@ def list_(
 
     Example: faceveil weights list
     """
-    known = [cards.read(name) for name in cards.names()]
+    known, damaged = cards.read_all()
     if as_json:
-        show_json([_row(card) for card in known])
+        show_json([*map(_row, known), *({"name": name, "damaged": fault} for name, fault in damaged.items())])
         return
     if as_markdown:
         typer.echo("\n".join(_markdown(known)))
@@ -46,6 +46,8 @@ def list_(
         here, megabytes = store.installed(card) or "-", f"{store.size(card) / 1e6:.1f}"
         accuracy = _accuracy(card).removesuffix(" %") if card.measured else "untested"
         table.add_row(card.name, here, megabytes, _short(card.licence), accuracy)
+    for name in damaged:
+        table.add_row(name, "damaged", *"---")
     Console().print(table)
     typer.echo(f"LFW: measured, or {UNTESTED}; more: --json, --markdown")
 
@@ -85,9 +87,8 @@ def verify(
 
     Example: faceveil weights verify
     """
-    found = {
-        card.name: _fault(card) for card in map(cards.read, names or cards.names()) if names or store.installed(card)
-    }
+    chosen, damaged = (map(cards.read, names), {}) if names else (store.here(), cards.read_all()[1])
+    found = {card.name: _fault(card) for card in chosen} | damaged
     if as_json:
         show_json(found)
     else:

@@ -127,6 +127,17 @@ def read(name: str) -> Card:
         raise WeightsError(f"{place} is damaged ({error}); delete its folder, and train {name} again") from error
 
 
+def read_all() -> tuple[list[Card], dict[str, str]]:
+    """All cards that can be read, and what is wrong with each other, by its name."""
+    found, damaged = list[Card](), dict[str, str]()
+    for name in names():
+        try:
+            found.append(read(name))
+        except WeightsError as error:
+            damaged[name] = str(error)
+    return found, damaged
+
+
 def check(name: str) -> None:
     """Raises `SettingError` for what cannot be the name of a recognizer that is trained here."""
     if not re.fullmatch(r"\w[\w.-]*", name):

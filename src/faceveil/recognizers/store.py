@@ -68,6 +68,11 @@ def installed(card: Card) -> str:
     return "package" if card.sources[0].files[0].package else "mirror"
 
 
+def here() -> list[Card]:
+    """The cards of recognizers whose weights are on this machine, damaged ones among them; no damaged card."""
+    return [card for card in cards.read_all()[0] if installed(card)]
+
+
 def size(card: Card) -> int:
     """How many bytes the weights take in memory."""
     return sum(4 * tensor.numel() for tensor in _empty(card).state_dict().values())
