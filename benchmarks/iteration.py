@@ -18,7 +18,6 @@ from faceveil import recognizers
 from faceveil.faces.detect import Detector
 from faceveil.faces.region import Region
 from faceveil.methods.veil import Veil
-from faceveil.proof import landmarks_of
 
 
 def main() -> None:
@@ -32,7 +31,7 @@ def main() -> None:
     recognizer = recognizers.load("dlib")
     photo = np.ascontiguousarray(astronaut())
     (face, *_) = Detector()([photo])[0]
-    regions = [Region.around(landmarks_of(face) + i / 7, photo) for i in range(arguments.batch)]
+    regions = [Region.around(face.points + i / 7, photo) for i in range(arguments.batch)]
     veil = Veil((recognizer,), steps=arguments.steps, batch=arguments.batch)
     recognizer.network.to(memory_format=torch.contiguous_format)  # as PyTorch lays it out by default
     images = torch.rand(arguments.batch, 3, *recognizer.size)

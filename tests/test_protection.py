@@ -10,7 +10,6 @@ import faceveil
 from faceveil.errors import NoFaceError, SettingError, WeightsError
 from faceveil.faces.region import Region
 from faceveil.photo import jpeg
-from faceveil.proof import landmarks_of
 from faceveil.protection import at_hand
 from faceveil.recognizers import card, load, store
 from oracles import dlib_embedding, dlib_embeddings
@@ -44,7 +43,7 @@ def test_compiled_dlib_agrees_on_the_distance(protector, result):
     for pixels, face in ((portrait(), result.faces[0].face), (result.photo.pixels, result.faces[0].face)):
         picture = torch.from_numpy(pixels).permute(2, 0, 1) / 255
         template = templates.template("dlib", (150, 150))
-        chips.append(align.align(picture, landmarks_of(face), template, (150, 150))[0].permute(1, 2, 0))
+        chips.append(align.align(picture, face.points, template, (150, 150))[0].permute(1, 2, 0))
     images = (255 * torch.stack(chips)).round().byte().numpy()
     clear, cloaked = dlib_embeddings(images)
     assert np.linalg.norm(clear - cloaked) > 0.6
@@ -53,7 +52,7 @@ def test_compiled_dlib_agrees_on_the_distance(protector, result):
 def test_no_channel_moves_by_more_than_epsilon_and_nothing_moves_outside_the_face(protector, result):
     change = np.abs(result.photo.pixels.astype(int) - portrait())
     assert 0 < change.max() <= protector.method.epsilon
-    region = Region.around(landmarks_of(result.faces[0].face), portrait())
+    region = Region.around(result.faces[0].face.points, portrait())
     outside = np.ones(change.shape[:2], bool)
     rows = slice(max(region.top, 0), region.top + region.side)
     outside[rows, max(region.left, 0) : region.left + region.side] = False

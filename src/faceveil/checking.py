@@ -13,7 +13,7 @@ from faceveil.errors import FaceveilError, NoFaceError
 from faceveil.faces.detect import Detector
 from faceveil.files import first, one_line
 from faceveil.photo import Photo
-from faceveil.proof import TREATMENTS, Sighting, embed, find_again, landmarks_of
+from faceveil.proof import TREATMENTS, Sighting, embed, find_again
 from faceveil.recognizers import Recognizer
 from faceveil.types import Embeddings
 
@@ -124,4 +124,4 @@ def _face(detector: Detector, path: Path, cloaked: Photo, left_out: list[str], c
         return None
     if len(faces) > 1:
         crowded.append(path)
-    return Sighting(pixels, landmarks_of(faces[0]), True)
+    return Sighting.of(faces[0], pixels)

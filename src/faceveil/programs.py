@@ -17,7 +17,7 @@ from faceveil.errors import FaceveilError, NoFaceError
 from faceveil.faces.detect import Detector
 from faceveil.files import one_line
 from faceveil.photo import Photo
-from faceveil.proof import Sighting, embed, landmarks_of
+from faceveil.proof import Sighting, embed
 from faceveil.protocols.apps import App
 from faceveil.protocols.clustering import ALONE
 from faceveil.recognizers import Recognizer
@@ -146,7 +146,7 @@ def _look(detector: Detector, views: Collection[View], pixels: Pixels, most: int
         small = preview(pixels)
         faces = detector([small])[0]
         for view in (view for view in views if view[0] == preview):
-            found = [Sighting(small, landmarks_of(face), True) for face in faces[:most]]
+            found = [Sighting.of(face, small) for face in faces[:most]]
             seen[view] = embed(view[1], found) if found else None
     return seen
 

@@ -83,7 +83,12 @@ class Sighting:
 
     window: Pixels
     landmarks: Landmarks
-    found: bool
+    found: bool = True
+
+    @classmethod
+    def of(cls, face: Face, pixels: Pixels) -> "Sighting":
+        """A face where the detector found it in a photo."""
+        return cls(pixels, face.points)
 
 
 def prove(
@@ -122,11 +127,6 @@ def inside(face: Face, pixels: Pixels) -> tuple[slice, slice]:
     left, top, right, bottom = (int(edge) for edge in face.box)
     left, top = min(max(left, 0), width - 1), min(max(top, 0), height - 1)
     return slice(top, max(bottom, top + 1)), slice(left, max(right, left + 1))
-
-
-def landmarks_of(face: Face) -> Landmarks:
-    """A face's landmarks as a tensor [1, 5, 2]."""
-    return torch.tensor(face.landmarks)[None]
 
 
 def find_again(detector: Detector, versions: Sequence[Pixels], clear: Pixels, faces: Sequence[Face]) -> list[Sighting]:
@@ -170,7 +170,7 @@ class _Window:
         overlaps = [overlap(larger * np.array(other.box), self.box) for other in found]
         if max(overlaps, default=0.0) < 0.3:
             return Sighting(self.pixels, self.landmarks, False)
-        return Sighting(self.pixels, larger * landmarks_of(found[int(np.argmax(overlaps))]), True)
+        return Sighting(self.pixels, larger * found[int(np.argmax(overlaps))].points)
 
 
 def embed(recognizer: Recognizer, sightings: Sequence[Sighting]) -> Embeddings:

@@ -20,7 +20,7 @@ from faceveil.methods.album import Album
 from faceveil.methods.scene import Scene
 from faceveil.objectives.feature import distance
 from faceveil.photo import Photo
-from faceveil.proof import FaceProof, Sighting, embed, landmarks_of, prove
+from faceveil.proof import FaceProof, Sighting, embed, prove
 from faceveil.recognizers import Recognizer, store
 from faceveil.recognizers.card import Card
 from faceveil.types import Embeddings, Own, Pixels
@@ -196,13 +196,13 @@ class Protector:
     def _targets(self, photos: Sequence[Photo]) -> tuple[Embeddings, ...]:
         """For each surrogate, the embeddings of the largest face of each photo that shows one."""
         found = [(photo, self.detector([photo.pixels])[0][:1]) for photo in photos]
-        sightings = [Sighting(photo.pixels, landmarks_of(face), True) for photo, faces in found for face in faces]
+        sightings = [Sighting.of(face, photo.pixels) for photo, faces in found for face in faces]
         if not sightings:
             raise NoFaceError("no photo of a target shows a face; give others")
         return tuple(embed(surrogate, sightings) for surrogate in self.surrogates)
 
     def _embed(self, pixels: Pixels, faces: Sequence[Face]) -> Embeddings:
-        return embed(self.surrogates[0], [Sighting(pixels, landmarks_of(face), True) for face in faces])
+        return embed(self.surrogates[0], [Sighting.of(face, pixels) for face in faces])
 
 
 def at_hand() -> tuple[str, ...]:
@@ -241,7 +241,7 @@ def cloak(
 
 
 def _regions(photo: Photo, faces: Sequence[Face]) -> list[Region]:
-    return [Region.around(landmarks_of(face), photo.pixels, photo.gray) for face in faces]
+    return [Region.around(face.points, photo.pixels, photo.gray) for face in faces]
 
 
 def protect(photo: Photo, protector: Protector | None = None, album: Album | None = None, **settings: Any) -> Result:

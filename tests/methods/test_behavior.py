@@ -17,7 +17,6 @@ from faceveil.methods.identities import virtual
 from faceveil.methods.scene import Scene
 from faceveil.methods.tip_im import VARIANTS, TipIm
 from faceveil.objectives.cross_entropy import Centroids
-from faceveil.proof import landmarks_of
 from faceveil.recognizers import card
 
 pytestmark = pytest.mark.zoo
@@ -58,7 +57,7 @@ def load(shared):
                 pixels = np.array(Image.open(path).convert("RGB"))
                 for face in detector([pixels])[0][:1]:
                     photo = torch.from_numpy(pixels).permute(2, 0, 1) / 255
-                    images.append(align(photo, landmarks_of(face), template, size))
+                    images.append(align(photo, face.points, template, size))
                     labels.append(label)
         return People((255 * torch.cat(images)).round() / 255, torch.tensor(labels))
 

@@ -19,7 +19,6 @@ from faceveil.faces.detect import Detector
 from faceveil.methods import AdvFaces, Fawkes, Latent, LowKey, Opom
 from faceveil.methods.scene import Scene
 from faceveil.objectives.dissimilarity import Dissimilarity
-from faceveil.proof import landmarks_of
 
 pytestmark = pytest.mark.zoo
 
@@ -42,7 +41,7 @@ def images(shared):
         for path in sorted((shared / "data/facescrub" / name).iterdir())[:8]:
             pixels = np.array(Image.open(path).convert("RGB"))
             photo = torch.from_numpy(pixels).permute(2, 0, 1) / 255
-            faces += [align(photo, landmarks_of(face), template, (112, 112)) for face in detector([pixels])[0][:1]]
+            faces += [align(photo, face.points, template, (112, 112)) for face in detector([pixels])[0][:1]]
         found += faces[:5]
     return (255 * torch.cat(found)).round() / 255
 

@@ -27,7 +27,7 @@ from faceveil.methods.deidentification import EPSILONS, Deidentification
 from faceveil.methods.scene import Scene
 from faceveil.objectives.cross_entropy import Softmax
 from faceveil.photo import Photo, jpeg
-from faceveil.proof import Sighting, embed, find_again, inside, landmarks_of
+from faceveil.proof import Sighting, embed, find_again, inside
 from faceveil.protocols.quality import Summary
 from faceveil.protocols.success import TOPS, protection_success_rate
 from faceveil.recognizers import Recognizer
@@ -168,8 +168,7 @@ def _cloaked(probes: Probes, method: Deidentification) -> list[Pixels]:
         some = slice(start, start + method.batch)
         photos, faces = probes.photos[some], probes.faces[some]
         regions = [
-            Region.around(landmarks_of(face), photo.pixels, photo.gray)
-            for face, photo in zip(faces, photos, strict=True)
+            Region.around(face.points, photo.pixels, photo.gray) for face, photo in zip(faces, photos, strict=True)
         ]
         scene = Scene.of(regions, method.guides)
         images = method.cloak(scene, torch.from_numpy(probes.classes[some]).to(scene.images.device)).cpu()

@@ -21,7 +21,7 @@ from faceveil.device import choose
 from faceveil.errors import SettingError
 from faceveil.faces import mtcnn
 from faceveil.faces.pyramid import Atlas, Pyramid
-from faceveil.types import Boxes, PerImage, Pixels
+from faceveil.types import Boxes, Landmarks, PerImage, Pixels
 
 CELL = 12  # pixels: the side of P-Net's window
 STRIDE = 2  # pixels from one window to the next
@@ -40,6 +40,11 @@ class Face:
     landmarks: tuple[tuple[float, float], ...]  # x, y of both eyes, the nose, both mouth corners; left as seen is first
     score: float  # the probability of a face
     number: int = field(default=0, compare=False)  # among the faces of its photo; 0 is the largest
+
+    @property
+    def points(self) -> Landmarks:
+        """The landmarks as a tensor [1, 5, 2]."""
+        return torch.tensor(self.landmarks)[None]
 
     @property
     def area(self) -> float:
