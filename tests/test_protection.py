@@ -163,11 +163,13 @@ def test_faces_beside_those_that_are_cloaked_are_counted():
     assert faceveil.protect(faceveil.Photo.from_array(group()), chosen).beside == 1
 
 
-def test_a_choice_that_makes_no_sense_is_an_error():
-    with pytest.raises(SettingError, match="largest"):
-        faceveil.Choice("biggest")
-    with pytest.raises(SettingError, match="faces is empty"):
-        faceveil.Choice(())
+@pytest.mark.parametrize("faces", ["biggest", "", (), []])
+def test_a_choice_that_makes_no_sense_is_an_error(faces):
+    with pytest.raises(SettingError, match="it is all, largest, or numbers"):
+        faceveil.Choice(faces)
+
+
+def test_numbers_of_faces_are_0_or_more():
     with pytest.raises(SettingError, match="there is no face -1; give numbers from 0"):
         faceveil.Choice((0, -1))
 

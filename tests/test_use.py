@@ -34,7 +34,7 @@ SETUP = """
 import io, json, sys, tempfile
 import numpy as np
 import torch
-from faceveil import Photo, metrics
+from faceveil import Choice, Photo, metrics
 from faceveil.device import choose
 from PIL import Image
 
@@ -62,6 +62,9 @@ REFUSED = {
     "Photo.from_array(None)": "an array of object [] is no photo; give uint8 [height, width, 3] or [height, width]",
     "Photo.from_array(image.convert('P'))": "an image in mode P is no photo; give image.convert('RGB')",
     "Photo.from_array(image.convert('HSV'))": "an image in mode HSV is no photo; give image.convert('RGB')",
+    "Choice(3)": "faces is 3; it is all, largest, or numbers (0 is the largest face)",
+    "Choice([0.5])": "faces is [0.5]; it is all, largest, or numbers (0 is the largest face)",
+    "Choice(np.array([0]))": "faces is array([0]); it is all, largest, or numbers (0 is the largest face)",
     "choose(None)": "there is no device 'None' here; there is ",
     "metrics.psnr(pixels, pixels / 255)": "the pictures are uint8 [3, 4, 3] and float64 [3, 4, 3]; give two",
     "metrics.largest_change(-pixels.astype(int), pixels)": "the pictures are int64 [3, 4, 3] and uint8 [3, 4, 3]; give",

@@ -54,10 +54,9 @@ class Choice:
     only_like: Photo | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.faces, str) and self.faces not in ("all", "largest"):
+        numbers = isinstance(self.faces, Sequence) and all(isinstance(number, int) for number in self.faces)
+        if self.faces not in ("all", "largest") and not (numbers and self.faces):
             raise SettingError(f"faces is {self.faces!r}; it is all, largest, or numbers (0 is the largest face)")
-        if not len(self.faces):
-            raise SettingError("faces is empty; it is all, largest, or numbers (0 is the largest face)")
         if not isinstance(self.faces, str) and min(self.faces) < 0:
             raise SettingError(f"there is no face {min(self.faces)}; give numbers from 0, which is the largest face")
 

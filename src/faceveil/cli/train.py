@@ -18,12 +18,19 @@ from faceveil.datasets import Faces
 from faceveil.device import choose
 from faceveil.errors import SettingError
 from faceveil.files import one_line
+from faceveil.methods.advfaces import Learning as AdvFaces
+from faceveil.methods.advfaces import learn as learn_advfaces
+from faceveil.methods.apf.learning import Learning as Apf
+from faceveil.methods.apf.learning import Lesson, pairs
+from faceveil.methods.latent import Learning as Latent
+from faceveil.methods.latent import learn as learn_latent
 from faceveil.recognizers import Recognizer
 from faceveil.training import Engine, Examples, Indices, digest
 
 app = typer.Typer(no_args_is_help=True)
 
 TEMPLATE, SIZE = "arcface", (112, 112)
+APF, ADVFACES, LATENT = Apf(), AdvFaces(), Latent()  # whose numbers are the defaults
 
 Data = Annotated[str, typer.Option(help="A data set of people: PATH, or the name of one prepared.", show_default=False)]
 Photos = Annotated[int, typer.Option(min=2, help="The first photos of each person, this many at most.")]
@@ -59,20 +66,20 @@ def apf(
     without: Without = None,
     width: Annotated[
         int, typer.Option(min=1, help="Channels of the U-Net's first stage; the last has 8 times as many.")
-    ] = 64,
-    epsilon: Annotated[float, typer.Option(help="8-bit levels.")] = 8.0,
+    ] = APF.width,
+    epsilon: Annotated[float, typer.Option(help="8-bit levels.")] = APF.epsilon,
     values: Annotated[int, typer.Option(help="How many values a number of a gradient has on its way; 0: any.")] = 2,
     own: Annotated[bool, typer.Option(help="Gradients lead away from the photo itself, or an enrolled one.")] = True,
-    enhanced: Annotated[bool, typer.Option(help="With the universal perturbation, or without.")] = True,
-    attack: Annotated[str, typer.Option(help="fgsm, i-fgsm, mi-fgsm, di2 or m-di2.")] = "di2",
-    steps: Annotated[int, typer.Option(min=1, help="Of the attack.")] = 30,
-    ascents: Annotated[int, typer.Option(min=1, help="Steps to the universal perturbation.")] = 100,
+    enhanced: Annotated[bool, typer.Option(help="With the universal perturbation, or without.")] = APF.enhanced,
+    attack: Annotated[str, typer.Option(help="fgsm, i-fgsm, mi-fgsm, di2 or m-di2.")] = APF.attack,
+    steps: Annotated[int, typer.Option(min=1, help="Of the attack.")] = APF.steps,
+    ascents: Annotated[int, typer.Option(min=1, help="Steps to the universal perturbation.")] = APF.ascents,
     transfers: Annotated[
         int, typer.Option(min=0, help="Epochs of learning the servers' gradients, which come first.")
-    ] = 1,
-    epochs: Annotated[int, typer.Option(min=1, help="Epochs of learning to fool the servers.")] = 50,
-    batch: Batch = 100,
-    rate: Rate = 1e-4,
+    ] = APF.transfers,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs of learning to fool the servers.")] = APF.epochs,
+    batch: Batch = APF.batch,
+    rate: Rate = APF.rate,
     precision: Precision = "32-true",
     device: Device = "auto",
     seed: Seed = 0,
@@ -86,11 +93,7 @@ def apf(
 
     Example: faceveil train apf --data ~/faces --server facenet --server dlib -o out/apf
     """
-    from faceveil.methods.apf.learning import Learning, Lesson, pairs
-
-    learning = Learning(
-        width, epsilon, enhanced, values, own, attack, steps, ascents, transfers, epochs, batch, rate, seed
-    )
+    learning = Apf(width, epsilon, enhanced, values, own, attack, steps, ascents, transfers, epochs, batch, rate, seed)
     material = _Material.of(data, photos, without, server, Engine(device, precision))
     both = pairs(material.faces.labels[material.chosen].tolist())
     lesson = Lesson(
@@ -154,15 +157,17 @@ def advfaces(
     output: Output,
     photos: Photos = 50,
     without: Without = None,
-    width: Annotated[int, typer.Option(min=2, help="Channels at full size; a quarter of the most.")] = 64,
-    gan: Annotated[str, typer.Option(help="least-squares or non-saturating.")] = "least-squares",
-    identity: Annotated[float, typer.Option(help="The weight of being unlike.")] = 10.0,
-    size: Annotated[float, typer.Option(help="The weight of the perturbation's norm.")] = 1.0,
-    norm: Annotated[float, typer.Option(help="The L2 norm, of 160 x 160 pixels in [0, 1], that costs nothing.")] = 3.0,
-    warmup: Annotated[int, typer.Option(min=0, help="Epochs in which the norm's weight grows.")] = 0,
-    epochs: Epochs = 10,
-    batch: Annotated[int, typer.Option(min=2, help="Photos that are learned from together.")] = 32,
-    rate: Rate = 1e-4,
+    width: Annotated[int, typer.Option(min=2, help="Channels at full size; a quarter of the most.")] = ADVFACES.width,
+    gan: Annotated[str, typer.Option(help="least-squares or non-saturating.")] = ADVFACES.gan,
+    identity: Annotated[float, typer.Option(help="The weight of being unlike.")] = ADVFACES.identity,
+    size: Annotated[float, typer.Option(help="The weight of the perturbation's norm.")] = ADVFACES.size,
+    norm: Annotated[
+        float, typer.Option(help="The L2 norm, of 160 x 160 pixels in [0, 1], that costs nothing.")
+    ] = ADVFACES.norm,
+    warmup: Annotated[int, typer.Option(min=0, help="Epochs in which the norm's weight grows.")] = ADVFACES.warmup,
+    epochs: Epochs = ADVFACES.epochs,
+    batch: Annotated[int, typer.Option(min=2, help="Photos that are learned from together.")] = ADVFACES.batch,
+    rate: Rate = ADVFACES.rate,
     precision: Precision = "32-true",
     device: Device = "auto",
     seed: Seed = 0,
@@ -173,9 +178,7 @@ def advfaces(
 
     Example: faceveil train advfaces --data ~/faces --server facenet -o out/advfaces
     """
-    from faceveil.methods.advfaces import Learning, learn
-
-    learning = Learning(
+    learning = AdvFaces(
         width,
         gan=gan,
         identity=identity,
@@ -188,7 +191,7 @@ def advfaces(
         seed=seed,
     )
     material = _Material.of(data, photos, without, server, Engine(device, precision))
-    generator, history = learn(material.examples, material.nets, output, learning, material.engine, watch)
+    generator, history = learn_advfaces(material.examples, material.nets, output, learning, material.engine, watch)
     recipe = material.recipe(learning=asdict(learning), figures=history[-1])
     _write(trained.Trained(generator.state_dict(), {"width": width}, recipe), output / "advfaces.safetensors")
 
@@ -200,11 +203,15 @@ def latent(
     output: Output,
     photos: Photos = 50,
     without: Without = None,
-    width: Annotated[int, typer.Option(min=1, help="Channels of the first stage; a quarter of the latents'.")] = 32,
-    dssim: Annotated[float, typer.Option(help="How much a face may change, as structural dissimilarity.")] = 0.03,
-    epochs: Epochs = 10,
-    batch: Batch = 32,
-    rate: Rate = 2e-3,
+    width: Annotated[
+        int, typer.Option(min=1, help="Channels of the first stage; a quarter of the latents'.")
+    ] = LATENT.width,
+    dssim: Annotated[
+        float, typer.Option(help="How much a face may change, as structural dissimilarity.")
+    ] = LATENT.dssim,
+    epochs: Epochs = LATENT.epochs,
+    batch: Batch = LATENT.batch,
+    rate: Rate = LATENT.rate,
     precision: Precision = "32-true",
     device: Device = "auto",
     seed: Seed = 0,
@@ -215,11 +222,9 @@ def latent(
 
     Example: faceveil train latent --data ~/faces --server facenet -o out/latent
     """
-    from faceveil.methods.latent import Learning, learn
-
-    learning = Learning(width=width, dssim=dssim, rate=rate, epochs=epochs, batch=batch, seed=seed)
+    learning = Latent(width=width, dssim=dssim, rate=rate, epochs=epochs, batch=batch, seed=seed)
     material = _Material.of(data, photos, without, server, Engine(device, precision))
-    module, history = learn(material.examples, material.nets, output, learning, material.engine, watch)
+    module, history = learn_latent(material.examples, material.nets, output, learning, material.engine, watch)
     recipe = material.recipe(learning=asdict(learning), figures=history[-1])
     _write(trained.Trained(module.state_dict(), {"width": width}, recipe), output / "latent.safetensors")
 

@@ -135,11 +135,11 @@ def cluster(
 
 def _contingency(labels: Clusters, clusters: Clusters) -> Int64[ndarray, "people clusters"]:
     """How many photos of each person lie in each cluster; a photo that is alone has a cluster of its own."""
+    from sklearn.metrics.cluster import contingency_matrix
+
     alone = clusters == ALONE
     apart = np.where(alone, clusters.max(initial=0) + np.cumsum(alone), clusters)
-    (people, rows), (names, columns) = (np.unique(some, return_inverse=True) for some in (labels, apart))
-    counts = np.zeros((len(people), len(names)), np.int64)
-    np.add.at(counts, (rows, columns), 1)
+    counts: Int64[ndarray, "people clusters"] = contingency_matrix(labels, apart)
     return counts
 
 
