@@ -240,6 +240,28 @@ def test_the_most_accurate_of_several_of_a_kind_is_left_to_judge(monkeypatch):
     assert here - set(at_hand()) == {"mobilefacenet-espdl"}
 
 
+@pytest.mark.parametrize(("others", "judge"), [((), None), (("mobilefacenet-y1",), "mobilefacenet-y1")])
+def test_one_that_was_trained_on_from_another_is_no_other_of_its_kind(monkeypatch, others, judge):
+    """Y1 judges alone; foamliu and what was trained on from it know no more of each other's cloaks than themselves."""
+    base = card.read("mobilefacenet-foamliu")
+    kin = [base, replace(base, name="harder", origin=base.name), replace(base, name="hardest", origin=base.name)]
+    here = [card.read("dlib"), *kin, *(replace(card.read(each), measured={"accuracy": 1.0}) for each in others)]
+    monkeypatch.setattr(store, "here", lambda: here)
+    assert at_hand() == tuple(each.name for each in here if each.name != judge)
+
+
+def test_the_kin_of_what_was_attacked_was_attacked(monkeypatch):
+    dlib = load("dlib")
+    kin, other = load("dlib"), load("dlib")
+    monkeypatch.setattr(kin, "card", replace(dlib.card, name="harder", origin="dlib"))
+    monkeypatch.setattr(other, "card", replace(dlib.card, name="other"))
+    photo = faceveil.Photo.from_array(portrait())
+    for attacked in (dlib, kin):
+        own = faceveil.Protector(surrogates=[attacked], judges=[dlib, kin, other], settings={"steps": 1})
+        (face,) = faceveil.protect(photo, own).faces
+        assert {verdict.recognizer for verdict in face.verdicts if verdict.attacked} == {"dlib", "harder"}
+
+
 def test_a_recognizer_without_a_threshold_neither_judges_unasked_nor_lets_anything_be_written(monkeypatch):
     monkeypatch.setattr(store, "installed", lambda card: "here")
     here = at_hand()

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from faceveil.objectives.heads import HEADS, TrainingHead
 from faceveil.protocols.calibration import limits
 from faceveil.protocols.verification import all_pairs, roc, strangers
 from faceveil.recognizers import Card, Recognizer
+from faceveil.recognizers.card import ALIKE
 from faceveil.recognizers.folding import normalize, restore
 from faceveil.training import Engine, Examples, Learner, Track, Workshop, digest, from_0, positive, train, untracked
 from faceveil.types import Embeddings, Images
@@ -287,10 +289,12 @@ def _calibrated(recognizer: Recognizer, faces: Faces, judged: Rows) -> Card:
         return recognizer.card
     features, labels = _features(recognizer, faces, judged), faces.labels[judged]
     embeddings = F.normalize(features) if recognizer.card.embedding.normalized else features
-    found = replace(recognizer.card, thresholds=limits(strangers(embeddings, labels)))
+    apart = strangers(embeddings, labels)
+    found = replace(recognizer.card, thresholds=limits(apart), measured={"strangers": len(apart)})
     several = len(np.unique(labels)) < len(labels)
-    alike = not found.judges or (several and roc(all_pairs(embeddings, labels)).auc < APART)
-    return recognizer.card if alike else found
+    useful = ALIKE < found.thresholds["far_1e-3"] < inf
+    alike = several and roc(all_pairs(embeddings, labels)).auc < APART
+    return found if useful and not alike else recognizer.card
 
 
 def _features(recognizer: Recognizer, faces: Faces, rows: Rows) -> Embeddings:
@@ -319,6 +323,7 @@ def _card(
         published_accuracy=None,
         thresholds={},
         measured={},
+        origin="" if scratch else card.kin,
     )
 
 

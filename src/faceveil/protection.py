@@ -170,8 +170,11 @@ class Protector:
         """The proofs of a clear photo's faces in the photo that is shared.
 
         `attacked` names the recognizers that its cloak was made against; they are those of the last one unless given.
+        Their kin, trained on from one of them or before it, were attacked, too.
         """
         attacked = self.method.attacked if attacked is None else attacked
+        kin = {one.card.kin for one in (*self.surrogates, *self.judges) if one.name in attacked}
+        attacked = [*attacked, *(judge.name for judge in self.judges if judge.card.kin in kin)]
         return tuple(prove(self.detector, self.judges, attacked, clear.pixels, shared.pixels, faces))
 
     def _seen(self, photo: Photo) -> list[Region]:
@@ -205,12 +208,15 @@ class Protector:
 
 
 def at_hand() -> tuple[str, ...]:
-    """The recognizers on this machine, but one that is left to judge: the most accurate that has others of its kind."""
+    """The recognizers on this machine, but one that is left to judge: the most accurate that has others of its kind.
+
+    Those that were trained on from it, or it from them, are left out with it.
+    """
     here = _here()
-    kinds = [card.architecture for card in here]
+    kinds = [kind for kind, _ in {(card.architecture, card.kin) for card in here}]
     ours = [card for card in here if kinds.count(card.architecture) > 1]
     judge = max(ours, key=lambda card: card.measured.get("accuracy", 0.0), default=None)
-    return tuple(card.name for card in here if card is not judge)
+    return tuple(card.name for card in here if judge is None or card.kin != judge.kin)
 
 
 def _here() -> list[Card]:

@@ -44,7 +44,9 @@ def test_a_hardened_recognizer_is_here_like_any_other(people):
     assert loaded.threshold == pytest.approx(told["thresholds"]["far_1e-3"])
     assert not torch.equal(loaded(images), recognizers.load(BASE)(images))
     assert len(told["people"]) == 3
-    assert told["strangers"] == 9  # pairs of two people's three photos
+    assert told["strangers"] == card.read("harder").measured["strangers"] == 9  # pairs of two people's three photos
+    assert not card.read("harder").judges  # by so few
+    assert card.read("harder").kin == card.read(BASE).kin == BASE
     assert told["trained_on"] == f"{card.read(BASE).trained_on}; then 9 photos of 3 people, clear and cloaked with bim"
     assert told["epochs"][0].keys() == {"clear", "bim"}
     assert not (cache.folder() / "training" / "harder").exists()
@@ -56,6 +58,7 @@ def test_a_hardened_recognizer_is_here_like_any_other(people):
 def test_a_recognizer_is_trained_from_scratch(people):
     told = call(train, "recognizer", "mine", "--data", people, "--epochs", 2, "--batch", 8)
     assert told["trained_on"] == "9 photos of 3 people, clear"
+    assert card.read("mine").kin == "mine"
     assert recognizers.load("mine")(torch.rand(1, 3, 112, 112)).norm().item() == pytest.approx(1)
 
 
@@ -86,5 +89,7 @@ def test_what_cannot_be_is_said(people, arguments, message):
 def test_a_threshold_from_few_strangers_is_said_to_be():
     kept = replace(card.read(BASE), name="hard", thresholds={"far_1e-3": 0.75})
     few = _threshold(kept, 9)
-    assert few.startswith("same person below 0.750, the nearest of only 9 pairs of strangers; measure it: ")
+    assert few.startswith(
+        "same person below 0.750, the nearest of only 9 pairs of strangers, so that protect leaves it out; "
+    )
     assert _threshold(kept, 1000).endswith("(one false match in 1,000, of 1000 pairs of strangers)")

@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from faceveil.recognizers import checkpoint, iresnet, openface_nn4, resnet50, sphere20
+from faceveil import recognizers
+from faceveil.recognizers import card, checkpoint, iresnet, openface_nn4, resnet50, sphere20, store
 from faceveil.recognizers.folding import fold
 
 
@@ -258,3 +259,14 @@ def test_openface_takes_the_layers_of_a_torch7_file_in_their_order(monkeypatch):
     monkeypatch.setattr(checkpoint, "tensors", lambda path: layers)
     read = openface_nn4.read((Path("nn4.small2.v1.t7"),))
     assert all(torch.equal(read[name], numbered[name]) for name in numbered)
+
+
+@pytest.mark.parametrize("name", card.published())
+def test_every_network_guides_cloaks_in_half_precision(name):
+    torch.manual_seed(0)
+    read = card.read(name)
+    guide = recognizers.Recognizer(read, store.untrained(read)).surrogate()
+    images = torch.rand(2, 3, *guide.size, requires_grad=True)
+    (gradient,) = torch.autograd.grad(guide(images).square()[:, 0].sum(), images)
+    assert gradient.isfinite().all()
+    assert gradient.any()

@@ -19,8 +19,6 @@ from faceveil.training import Engine
 
 app = typer.Typer()
 
-FEW = 1_000  # pairs: of fewer none can be the one in a thousand
-
 
 @app.command("harden")
 def harden_(
@@ -61,8 +59,8 @@ def harden_(
     """Train a recognizer on photos and on their cloaked twins (Vos, 2023), and keep it under a name of its own.
 
     The new recognizer is then here like any other: it judges what protect and check do, or is a surrogate. Its
-    thresholds come from the people held out; where it hardly tells them apart it has none, and protect leaves it out.
-    `faceveil calibrate LFW NAME --write` measures better ones. A run that was stopped goes on where it
+    thresholds come from the people held out; where it hardly tells them apart, or they are few, protect leaves it out
+    until `faceveil calibrate LFW NAME --write` has measured better ones. A run that was stopped goes on where it
     stood; on several devices: torchrun --nproc-per-node 4 -m faceveil harden ...
 
     Example: faceveil harden mobilefacenet-foamliu --data ~/facescrub --obfuscator advfaces
@@ -134,6 +132,7 @@ def _threshold(card: Card, strangers: int) -> str:
         told = "no threshold, so that protect leaves it out: nobody was held out, or it hardly tells them apart"
         return f"{told}; train with more photos or --epochs, or {better}"
     told = f"same person below {card.threshold:.3f}"
-    if strangers < FEW:
-        return f"{told}, the nearest of only {strangers} pairs of strangers; {better}"
+    if strangers < cards.FEW:
+        few = f"the nearest of only {strangers} pairs of strangers, so that protect leaves it out"
+        return f"{told}, {few}; {better}"
     return f"{told} (one false match in 1,000, of {strangers} pairs of strangers)"

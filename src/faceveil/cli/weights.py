@@ -44,7 +44,7 @@ def list_(
     table = Table(Column("name", no_wrap=True), "here", Column("MB", justify="right"), "licence", "LFW, %", box=None)
     for card in known:
         here, megabytes = store.installed(card) or "-", f"{store.size(card) / 1e6:.1f}"
-        accuracy = _accuracy(card).removesuffix(" %") if card.measured else "untested"
+        accuracy = _accuracy(card).removesuffix(" %") if "accuracy" in card.measured else "untested"
         table.add_row(card.name, here, megabytes, _short(card.licence), accuracy)
     for name in damaged:
         table.add_row(name, "damaged", *"---")
@@ -118,7 +118,7 @@ def _short(licence: str) -> str:
 
 
 def _accuracy(card: Card) -> str:
-    if not card.measured:
+    if "accuracy" not in card.measured:
         return UNTESTED
     return f"{100 * card.measured['accuracy']:.2f} ± {100 * card.measured['accuracy_std']:.2f} %"
 
@@ -130,7 +130,7 @@ def _markdown(known: list[Card]) -> Iterator[str]:
     for card in known:
         published = f"{100 * card.published_accuracy:.2f} %" if card.published_accuracy else "-"
         numbers = ["-"] * 3
-        if card.measured:
+        if "accuracy" in card.measured:
             auc, tar = card.measured["auc"], card.measured["tar"]
             numbers = [f"{auc:.4f}", f"{card.thresholds['far_1e-3']:.3f}", f"{100 * tar:.1f} %"]
         size = f"{card.input.height} x {card.input.width}"

@@ -19,6 +19,7 @@ from faceveil.weights import File
 
 _CARDS = Path(__file__).with_name("cards")
 ALIKE = 0.01  # a threshold of a network whose embeddings all but coincide; those of published ones are 0.5 and more
+FEW = 1_000  # pairs of strangers: of fewer none can be the one in a thousand that a threshold lets pass
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,8 @@ class Card:
 
     `thresholds` are Euclidean distances: below, two faces count as one person. "published" is the one that the
     authors recommend, "far_1e-3" the one that one in a thousand pairs of strangers passes, measured here. `measured`
-    holds what `faceveil calibrate` found on Labeled Faces in the Wild; it is empty where the weights are not at hand.
+    holds what `faceveil calibrate` found on Labeled Faces in the Wild, or from how many `strangers` thresholds come; it
+    is empty where the weights are not at hand. `origin` names the recognizer from whose weights these were trained on.
     """
 
     name: str
@@ -77,19 +79,35 @@ class Card:
     options: Mapping[str, object] = field(default_factory=dict)
     thresholds: Mapping[str, float] = field(default_factory=dict)
     measured: Mapping[str, float] = field(default_factory=dict)
+    origin: str = ""
+
+    @property
+    def kin(self) -> str:
+        """What it has in common with those that were trained on from it: what fools the one fools the others."""
+        return self.origin or self.name
 
     @property
     def threshold(self) -> float:
-        """The distance below which this recognizer says: the same person; `WeightsError` if none is known."""
+        """The distance below which this recognizer says: the same person; `WeightsError` if none is known, or of use.
+
+        A network that sees all alike has nearly 0.
+        """
         for kind in ("published", "far_1e-3"):
             if kind in self.thresholds:
-                return self.thresholds[kind]
+                found = self.thresholds[kind]
+                if not (isinstance(found, int | float) and ALIKE < found < inf):
+                    advice = "train it again, or choose another judge"
+                    raise WeightsError(f"{self.name} tells nobody apart, with a threshold of {found!r}; {advice}")
+                return found
         raise WeightsError(f"{self.name} has no threshold yet; measure it: faceveil calibrate LFW {self.name} --write")
 
     @property
     def judges(self) -> bool:
-        """Whether it has a threshold, and one that tells people apart: a network that sees all alike has nearly 0."""
-        return bool(self.thresholds) and ALIKE < self.threshold < inf
+        """Whether it has a threshold of use, which does not come from a `FEW` pairs of strangers."""
+        try:
+            return self.threshold > 0 and self.measured.get("strangers", inf) >= FEW
+        except WeightsError:
+            return False
 
 
 def published() -> set[str]:
@@ -160,6 +178,8 @@ def _lines(card: Card) -> Iterator[str]:
     """A card as TOML, whose texts, numbers and lists are written as in JSON; the thresholds come last."""
     for key in ("title", "architecture", "licence", "trained_on"):
         yield _line(key, getattr(card, key))
+    if card.origin:
+        yield _line("origin", card.origin)
     if card.published_accuracy is not None:
         yield _line("published_accuracy", card.published_accuracy)
     yield from _table("options", card.options)

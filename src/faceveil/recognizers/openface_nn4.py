@@ -107,7 +107,8 @@ class OpenFace(nn.Module):
 
 
 def _contrast(x: Tensor) -> Tensor:
-    return F.local_response_norm(x, 5, alpha=1e-4, beta=0.75, k=1.0)
+    """Local response normalization, in float32: the CPU has none in half precision."""
+    return F.local_response_norm(x.float(), 5, alpha=1e-4, beta=0.75, k=1.0).to(x.dtype)
 
 
 def build() -> nn.Module:
