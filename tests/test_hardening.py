@@ -189,8 +189,13 @@ def test_another_folder_is_needed_for_other_settings(tmp_path):
         run(tmp_path, replace(COURSE, rate=0.1))
 
 
+def test_a_head_that_compares_photos_of_a_person_needs_several(tmp_path):
+    with pytest.raises(SettingError, match="nobody has the 4 photos that the head triplet learns from together"):
+        harden(recognizer(), crowd(photos=1), (), tmp_path, replace(COURSE, head="triplet"))
+
+
 def test_too_few_people_are_refused(tmp_path):
-    with pytest.raises(SettingError, match="there are 3 people, 2 of them to measure by"):
+    with pytest.raises(SettingError, match="show 3 people who are known, 2 of them to measure by; two others are"):
         harden(recognizer(), crowd(3), (), tmp_path, COURSE)
 
 
@@ -198,6 +203,7 @@ def test_too_few_people_are_refused(tmp_path):
     ("change", "message"),
     [
         ({"epochs": 0}, "epochs is 0; choose more than 0"),
+        ({"batch": 1, "scratch": True}, "batch is 1; what learns from scratch is normalized by batch"),
         ({"batch": -1}, "batch is -1; choose more than 0"),
         ({"rate": float("inf")}, "rate is too far from 0"),
         ({"rate": 0.0}, "rate is 0; choose more than 0"),

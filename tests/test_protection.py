@@ -11,7 +11,7 @@ from faceveil.errors import NoFaceError, SettingError, WeightsError
 from faceveil.faces.region import Region
 from faceveil.photo import jpeg
 from faceveil.protection import at_hand
-from faceveil.recognizers import card, load, store
+from faceveil.recognizers import Recognizer, card, load, store
 from oracles import dlib_embedding, dlib_embeddings
 from people import group, landscape, portrait
 
@@ -340,6 +340,15 @@ def test_recognizers_of_ones_own_guide_and_judge_as_those_that_are_named_do(prot
     named = faceveil.Protector(surrogates=["dlib"], judges=["dlib"])
     photo = faceveil.Photo.from_array(portrait())
     assert faceveil.protect(photo, own).faces == faceveil.protect(photo, named).faces
+
+
+def test_recognizers_have_names_of_their_own_and_fit_their_cards():
+    dlib = load("dlib")
+    with pytest.raises(SettingError, match="each recognizer needs a name of its own, and these are dlib, dlib"):
+        faceveil.Protector(surrogates=[dlib], judges=["dlib"])
+    other = Recognizer(replace(dlib.card, embedding=replace(dlib.card.embedding, size=64)), dlib.network)
+    with pytest.raises(WeightsError, match=r"gives \(2, 128\), and its card says \(2, 64\)"):
+        faceveil.Protector(surrogates=[other], judges=[])
 
 
 def test_cloaks_where_gradients_are_off(result):

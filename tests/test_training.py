@@ -235,3 +235,9 @@ def main(folder):
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_anything_is_learned(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(SettingError, match=r"run cannot be written \(.*\); choose another folder$"):
+        train(learner(), step, Examples(0, read, ""), tmp_path / "file" / "run", epochs=1, batch=8)

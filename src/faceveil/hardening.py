@@ -83,6 +83,8 @@ class Course:
             raise SettingError(f"no head is called {self.head!r}; there are {', '.join(HEADS)}")
         positive(epochs=self.epochs, batch=self.batch, rate=self.rate)
         from_0(anchor=self.anchor, held_out=self.held_out, seed=self.seed)
+        if self.scratch and self.batch < 2:
+            raise SettingError("batch is 1; what learns from scratch is normalized by batch, and needs 2 or more")
         if self.held_out >= 1:
             raise SettingError(f"held_out is {self.held_out:g}; choose a share of the people, less than 1")
 
@@ -146,6 +148,8 @@ def harden(
     made = {} if course.fresh else _obfuscate(faces, learned, obfuscators, surrogates, folder, track)
     anchors = F.normalize(before)
     lesson = _Lesson(faces, learned, head.together, pupil, anchors, obfuscators, surrogates[1:], made, course.flip)
+    if not len(lesson.groups):
+        raise SettingError(f"nobody has the {head.together} photos that the head {course.head} learns from together")
     history = train(
         {"classifier": Learner(classifier, torch.optim.Adam(classifier.parameters(), course.rate))},
         lesson,
@@ -248,7 +252,8 @@ def _divide(faces: Faces, course: Course) -> tuple[Rows, Rows]:
     people = np.random.default_rng(course.seed).permutation(np.unique(faces.labels[faces.labels >= 0]))
     count = max(2, round(course.held_out * len(people))) if course.held_out else 0
     if len(people) - count < 2:
-        raise SettingError(f"there are {len(people)} people, {count} of them to measure by; give photos of more people")
+        found = f"the photos show {len(people)} people who are known, {count} of them to measure by"
+        raise SettingError(f"{found}; two others are needed: give folders of more people, or a smaller --held-out")
     known = np.flatnonzero(faces.labels >= 0)
     held = np.isin(faces.labels[known], people[:count])
     return known[~held], known[held]

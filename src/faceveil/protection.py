@@ -85,7 +85,7 @@ class Protector:
         one's own on the same device. `targets` are photos of people as whom a method may disguise a face.
 
         Raises `SettingError` for a method or settings that make no sense, `WeightsError` for a recognizer that is not
-        here or has no threshold, and `NoFaceError` where `targets` or `only_like` show no face.
+        here, has no threshold, or does not fit its card, and `NoFaceError` where `targets` or `only_like` show no face.
         """
         self.device = choose(device)
         if any(isinstance(given, str | Recognizer) for given in (surrogates, judges)) or surrogates in ((), []):
@@ -101,8 +101,14 @@ class Protector:
         self.detector = Detector(self.device)
         self.surrogates = tuple(loaded[one] for one in surrogates)
         self.judges = tuple(loaded.values())
+        if len({recognizer.name for recognizer in self.judges}) < len(self.judges):
+            alike = ", ".join(recognizer.name for recognizer in self.judges)
+            raise SettingError(f"each recognizer needs a name of its own, and these are {alike}")
         for recognizer in self.judges:
             _ = recognizer.threshold  # raises `WeightsError` now, before anything is written
+        for one in loaded:
+            if isinstance(one, Recognizer):
+                one.check(guides=one in self.surrogates)
         own = {"seed": seed, **(settings or {})}
         if epsilon is not None:
             own["epsilon"] = epsilon

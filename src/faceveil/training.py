@@ -18,6 +18,7 @@ from io import BytesIO
 from pathlib import Path
 from pickle import UnpicklingError
 from struct import error as StructError
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -200,18 +201,19 @@ def train(
     further `settings`, plain values, are kept with it, so that a run of others is not mistaken for it.
 
     Raises `SettingError` where the folder holds a run of other settings or examples, one of more epochs, or not the
-    same on all machines, for fewer examples than devices, and for losses that are no longer numbers.
+    same on all machines or cannot be written, for fewer examples than devices, and for losses that are no numbers.
     """
     engine = engine or Engine()
     fabric = engine.start()
     wrapped = {name: fabric.setup(learner.module, learner.optimizer) for name, learner in learners.items()}
     kept = {"batch": batch, "seed": seed, "precision": engine.precision, "data": examples.told, **settings}
+    _try(folder)
     remove_leftovers(folder)
     history = _resume(fabric, learners, folder / CHECKPOINT, kept)
     _agree(fabric, folder, len(history))
     if len(history) > epochs:
         done = f"{folder / CHECKPOINT} has learned for {len(history)} epochs already, not {epochs}"
-        raise SettingError(f"{done}; ask for {len(history)} or more, choose another folder, or delete {folder}")
+        raise SettingError(f"{done}; ask for {len(history)} or more, choose another folder, or delete it")
     for epoch in range(len(history) + 1, epochs + 1):
         torch.manual_seed(_number(seed, epoch, fabric.global_rank))
         generator = Generator().manual_seed(_number(seed, epoch, fabric.global_rank))
@@ -234,6 +236,15 @@ def train(
             _keep(fabric, learners, folder / CHECKPOINT, kept, history)
         fabric.barrier()
     return history
+
+
+def _try(folder: Path) -> None:
+    """Raises `SettingError` now, and not after an epoch, where nothing can be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise SettingError(f"{folder} cannot be written ({error.strerror}); choose another folder") from error
 
 
 def _number(*parts: int) -> int:
@@ -308,7 +319,7 @@ def resume(path: Path, settings: Mapping[str, Any], device: torch.device) -> dic
         both = {**earlier, **settings}
         other = next(name for name in both if earlier.get(name) != settings.get(name))
         found = f"{other} {earlier.get(other)!r}, not {settings.get(other)!r}"
-        raise SettingError(f"{path} is of a run with {found}; choose another folder, or delete {path.parent}")
+        raise SettingError(f"{path} is of a run with {found}; choose another folder, or delete that file")
     return state
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from filelock import FileLock
 from typer.testing import CliRunner
 
 from faceveil import cache, recognizers
@@ -84,6 +85,24 @@ def test_a_recognizer_that_sees_all_people_alike_takes_no_part_in_protect(people
 def test_what_cannot_be_is_said(people, arguments, message):
     with pytest.raises(SettingError, match=message):
         call(harden, BASE, "--data", people, *arguments)
+
+
+@pytest.mark.zoo
+def test_two_runs_of_one_name_do_not_meet(people):
+    (cache.folder() / "training").mkdir(parents=True)
+    with (
+        FileLock(cache.folder() / "training" / "harder.lock"),
+        pytest.raises(SettingError, match="another faceveil is training harder; wait, or choose another name"),
+    ):
+        call(harden, BASE, "--data", people, "--obfuscator", "bim", "--name", "harder")
+
+
+@pytest.mark.zoo
+def test_photos_that_are_left_out_are_told(people):
+    (people / "nobody").mkdir()
+    (people / "nobody" / "1.jpg").touch()
+    done = CliRunner().invoke(train, ["recognizer", "mine", "--data", str(people), "--epochs", "1", "--batch", "8"])
+    assert "warning: 1 of 16 photos left out, as nobody/1.jpg (" in done.stderr
 
 
 def test_a_threshold_from_few_strangers_is_said_to_be():

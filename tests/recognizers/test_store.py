@@ -2,6 +2,7 @@ import json
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from typer.testing import CliRunner
 
 from faceveil import recognizers, weights
 from faceveil.cli.weights import app
-from faceveil.errors import FaceveilError, WeightsError
+from faceveil.errors import FaceveilError, SettingError, WeightsError
 from faceveil.recognizers import card, store
 
 NAME = "mobilefacenet-xiaoccer"
@@ -234,3 +235,34 @@ def test_a_full_disk_is_told_in_a_line_and_leaves_nothing(tmp_path, monkeypatch)
     with pytest.raises(FaceveilError, match=r"cannot be written \(No space left on device\)"):
         store.add(card.read("sphereface"), official)
     assert not [path for path in (weights.folder() / "sphereface").iterdir() if path.name != "lock"]
+
+
+def test_weights_of_ones_own_are_added_under_another_name(tmp_path):
+    own = blank("sphereface", tmp_path / "own.pth")
+    assert "give it a threshold" in run("add", "mine", str(own), "--like", "sphereface").stdout
+    assert recognizers.load("mine")(torch.rand(1, 3, 112, 96)).shape == (1, 512)
+    read = card.read("mine")
+    assert (read.kin, read.thresholds, read.published_accuracy) == ("sphereface", {}, None)
+    assert json.loads((weights.folder() / "mine/training.json").read_text())["sha256"] == weights.digest(own)
+    for name, told in (("mine", "there is a recognizer mine"), ("dlib", "is a published recognizer")):
+        with pytest.raises(SettingError, match=told):
+            store.adopt(name, own, card.read("sphereface"))
+    with pytest.raises(WeightsError, match="has the tensors of no MobileFaceNet"):
+        store.adopt("other", own, card.read("mobilefacenet-foamliu"))
+    with pytest.raises(WeightsError, match="is not a file"):
+        store.adopt("other", tmp_path / "none.pth", card.read("sphereface"))
+    assert "other" not in card.names()
+
+
+def test_a_file_of_its_own_is_not_added_again(tmp_path):
+    store.add(card.read("sphereface"), blank("sphereface", tmp_path / "official.pth"))
+    (kept,) = (weights.folder() / "sphereface").glob("*.safetensors")
+    with pytest.raises(WeightsError, match="is where faceveil keeps weights; give the official file"):
+        store.add(card.read("sphereface"), kept)
+    assert kept.is_file()
+
+
+@pytest.mark.parametrize("change", [{"architecture": "mine"}, {"options": {"foo": 1}}])
+def test_a_card_of_no_network_that_is_here_says_so(change):
+    with pytest.raises(WeightsError, match="the card of dlib names no network that is here"):
+        store.untrained(replace(card.read("dlib"), **change))

@@ -2,14 +2,17 @@
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import typer
+from filelock import FileLock, Timeout
 
 from faceveil import cache, datasets, recognizers
-from faceveil.cli.report import show_json, watch
+from faceveil.cli.report import show_json, tell_missing, watch
 from faceveil.device import choose
 from faceveil.errors import SettingError
 from faceveil.hardening import VOS, Course, Obfuscator, harden
@@ -103,15 +106,18 @@ def learn(
     watched = partial(watch, quiet=as_json or not first)
     found = partial(watched, what="faces")
     faces = datasets.prepare(datasets.open(data), *start.wanted, track=found)
+    if first:
+        tell_missing(faces)
     surrogates = [each.to(device) for each in (start, *beside)]
-    done = harden(
-        start, faces, obfuscators, folder, course, name=name, surrogates=surrogates, engine=engine, track=watched
-    )
-    if not first:
-        return
-    about = {"data": data, "people": done.people, "course": vars(course), "epochs": done.history}
-    kept = store.keep(done.recognizer.card, done.recognizer.network, about)
-    shutil.rmtree(folder)
+    with _alone(folder) if first else nullcontext():
+        done = harden(
+            start, faces, obfuscators, folder, course, name=name, surrogates=surrogates, engine=engine, track=watched
+        )
+        if not first:
+            return
+        about = {"data": data, "people": done.people, "course": vars(course), "epochs": done.history}
+        kept = store.keep(done.recognizer.card, done.recognizer.network, about)
+        shutil.rmtree(folder)
     if as_json:
         told = {"trained_on": kept.trained_on, "thresholds": kept.thresholds, "strangers": done.strangers}
         show_json({"name": name, **told, **about})
@@ -119,10 +125,25 @@ def learn(
         typer.echo(f"{name}: {_losses(done.history)}; {kept.trained_on}; {_threshold(kept, done.strangers)}")
 
 
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keeps another run of that name out, whose checkpoints would be taken for those of this one."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_name(f"{folder.name}.lock"), timeout=0):
+            yield
+    except Timeout as error:
+        raise SettingError(f"another faceveil is training {folder.name}; wait, or choose another name") from error
+
+
 def _losses(history: Sequence[dict[str, float]]) -> str:
     ends = (history[0], history[-1]) if len(history) > 1 else history
-    told = (f"{name} {' -> '.join(f'{end[name]:.3f}' for end in ends)}" for name in history[-1])
+    told = (f"{name} {' -> '.join(f'{_loss(end[name])}' for end in ends)}" for name in history[-1])
     return f"loss {', '.join(told)}"
+
+
+def _loss(value: float) -> str:
+    return f"{value:.3f}" if value < 1e4 else f"{value:.3g}"
 
 
 def _threshold(card: Card, strangers: int) -> str:
@@ -130,7 +151,7 @@ def _threshold(card: Card, strangers: int) -> str:
     better = f"measure it: faceveil calibrate LFW {card.name} --write"
     if not card.thresholds:
         told = "no threshold, so that protect leaves it out: nobody was held out, or it hardly tells them apart"
-        return f"{told}; train with more photos or --epochs, or {better}"
+        return f"{told}; train with more photos or --epochs or, where losses rise, a lower --lr; or {better}"
     told = f"same person below {card.threshold:.3f}"
     if strangers < cards.FEW:
         few = f"the nearest of only {strangers} pairs of strangers, so that protect leaves it out"

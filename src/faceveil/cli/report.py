@@ -12,7 +12,10 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
+from faceveil.files import one_line
+
 if TYPE_CHECKING:
+    from faceveil.datasets import Faces
     from faceveil.proof import FaceProof, Verdict
 
 FAILED, USAGE, STOPPED = 1, 2, 130
@@ -29,6 +32,13 @@ def watch(things: Sequence[Thing], what: str, quiet: bool = False) -> Iterable[T
     """Things to go through, with a progress bar on a terminal, unless all is to be quiet."""
     console = Console(stderr=True)
     return track(things, what, console=console, transient=True, disable=quiet or not console.is_terminal)
+
+
+def tell_missing(faces: "Faces") -> None:
+    """Warn of photos that take no part, as they cannot be read, or show no face that was found."""
+    if faces.missing:
+        count, (name, why) = len(faces.missing), next(iter(faces.missing.items()))
+        fail(f"warning: {count} of {count + len(faces)} photos left out, as {one_line(name)} ({one_line(why)})")
 
 
 def show_json(value: object) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import typer
 
 from faceveil import __version__, datasets, recognizers, trained
-from faceveil.cli.report import fail, watch
+from faceveil.cli.report import fail, tell_missing, watch
 from faceveil.datasets import Faces
 from faceveil.device import choose
 from faceveil.errors import SettingError
@@ -289,6 +289,7 @@ class _Material:
             raise nobody
         out = _out(without, people, data) if without else set[str]()
         faces = datasets.prepare(dataset, TEMPLATE, SIZE, track=partial(watch, what="faces"))
+        tell_missing(faces)
         own = zip(faces.identities, faces.by_person(), strict=True)
         chosen = [rows[:photos] for name, rows in own if name not in out and len(rows) > 1]
         if not chosen:

@@ -67,13 +67,27 @@ def pull(names: Annotated[list[str], typer.Argument(help="Recognizers, as in the
 
 @app.command()
 def add(
-    name: Annotated[str, typer.Argument(help="The recognizer, as in the list.")],
+    name: Annotated[str, typer.Argument(help="The recognizer, as in the list; with --like a new name.")],
     file: Annotated[Path, typer.Argument(help="The official file: safetensors, PyTorch, MXNet, Torch7 or NumPy.")],
+    like: Annotated[
+        str | None,
+        typer.Option(help="The file holds weights of your own for the network of this recognizer.", show_default=False),
+    ] = None,
 ) -> None:
     """Convert an official file that you have, and record its hash; nothing in it is executed.
 
+    With --like, weights that you trained, or got from somebody who did, become a recognizer under a name of their own;
+    `faceveil calibrate LFW NAME --write` gives it a threshold. For networks of another kind see README, Your own
+    recognizer.
+
     Example: faceveil weights add arcface-irse50 model_ir_se50.pth
+
+    Example: faceveil weights add mine fine-tuned.safetensors --like mobilefacenet-foamliu
     """
+    if like:
+        store.adopt(name, file, cards.read(like))
+        typer.echo(f"{name}: added, like {like}; give it a threshold: faceveil calibrate LFW {name} --write")
+        return
     record = store.add(cards.read(name), file)
     typer.echo(f"{name}: added, sha256 {weights.digest(file)}, kept as {record.file}")
 

@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from faceveil.device import choose
+from faceveil.errors import SettingError, WeightsError
+from faceveil.files import one_line
 from faceveil.recognizers import card as cards
 from faceveil.recognizers import store
 from faceveil.recognizers.card import Card
@@ -24,7 +26,7 @@ class Recognizer(nn.Module):
 
     `images` are [n, 3, h, w] of the card's size, aligned to the card's template. Embeddings are float32; they have
     unit length where the card says so. Gradients reach the images, never the weights. The network is taken over: it
-    evaluates and learns no more. For the fast copy, it must run in bfloat16.
+    evaluates and learns no more. For the fast copy, it must run in bfloat16. Raises `SettingError` for a script.
     """
 
     scale: Tensor
@@ -33,6 +35,8 @@ class Recognizer(nn.Module):
     @torch.inference_mode(False)
     def __init__(self, card: Card, network: nn.Module) -> None:
         super().__init__()
+        if isinstance(network, torch.jit.ScriptModule):
+            raise SettingError(f"{card.name}: its network is a script; give the module that it was made from")
         self.card = card
         self.network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         scale = torch.tensor(card.input.scale)
@@ -63,6 +67,26 @@ class Recognizer(nn.Module):
     def threshold(self) -> float:
         """The Euclidean distance between embeddings below which two faces count as one person."""
         return self.card.threshold
+
+    def check(self, *, guides: bool = False) -> None:
+        """Runs the network once, on gray images; where it `guides` cloaks, it must pass gradients.
+
+        Raises `WeightsError` for one that fails, or gives something else than the card says.
+        """
+        images = torch.full((2, 3, *self.size), 0.5, device=self.device, requires_grad=guides)
+        try:
+            found = self.features(images)
+        except Exception as error:  # whatever somebody's network may raise
+            raise WeightsError(
+                f"{self.name}: its network fails on images of {self.size} ({one_line(error)})"
+            ) from error
+        wanted = (2, self.card.embedding.size)
+        if found.shape != wanted:
+            raise WeightsError(f"{self.name}: its network gives {tuple(found.shape)}, and its card says {wanted}")
+        if not found.isfinite().all():
+            raise WeightsError(f"{self.name}: its network gives what is no number, or infinite")
+        if guides and not found.requires_grad:
+            raise WeightsError(f"{self.name}: its network passes no gradient, and can guide no cloak")
 
     def forward(self, images: Images) -> Embeddings:
         """Embeddings [n, d] of aligned images."""

@@ -18,8 +18,8 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from faceveil import weights
-from faceveil.errors import WeightsError
-from faceveil.files import publish
+from faceveil.errors import SettingError, WeightsError
+from faceveil.files import one_line, publish
 from faceveil.recognizers import card as cards
 from faceveil.recognizers.card import Card, Source
 from faceveil.weights import File
@@ -47,8 +47,11 @@ def network(card: Card) -> nn.Module:
 
 
 def untrained(card: Card) -> nn.Module:
-    """The card's network with random weights."""
-    network: nn.Module = _architecture(card).build(**card.options)
+    """The card's network with random weights; `WeightsError` for a card that names none."""
+    try:
+        network: nn.Module = _architecture(card).build(**card.options)
+    except (ImportError, AttributeError, TypeError) as error:
+        raise WeightsError(f"the card of {card.name} names no network that is here ({one_line(error)})") from error
     return network
 
 
@@ -104,11 +107,42 @@ def add(card: Card, path: Path) -> Record:
     """
     if not path.is_file():
         raise WeightsError(f"{path} is not a file; {card.name} comes from {card.sources[0].page}")
+    if path.resolve().is_relative_to(weights.folder().resolve()):
+        raise WeightsError(f"{path} is where faceveil keeps weights; give the official file, or a copy elsewhere")
     known = {file.sha256 for source in card.sources for file in source.files}
     if weights.UNPUBLISHED not in known and weights.digest(path) not in known:
         raise WeightsError(f"{path} is not a file that the card {card.name} knows; see {card.sources[0].page}")
     with weights.alone(_folder(card)):
         return _keep(card, (path,))
+
+
+def adopt(name: str, path: Path, like: Card) -> Card:
+    """Keeps somebody's weights for a card's network under another name, without thresholds; gives the new card.
+
+    They may have been trained on from the card's own, so they count as its kin.
+
+    Raises `SettingError` for a name that is taken or cannot be one, and `WeightsError` for weights that do not fit.
+    """
+    cards.check(name)
+    if name in cards.names():
+        raise SettingError(f"there is a recognizer {name}; choose another name")
+    if not path.is_file():
+        raise WeightsError(f"{path} is not a file; give weights for the network of {like.name}")
+    tensors = _whole(like, (path,))
+    network = fit(like, tensors).to_empty(device="cpu")
+    network.load_state_dict(tensors, strict=False)
+    own = replace(
+        like,
+        name=name,
+        title=f"{like.title}, with other weights",
+        licence="not stated",
+        trained_on="not stated",
+        published_accuracy=None,
+        thresholds={},
+        measured={},
+        origin=like.kin,
+    )
+    return keep(own, network, {"file": path.name, "sha256": weights.digest(path), "like": like.name})
 
 
 def keep(card: Card, network: nn.Module, about: Mapping[str, object]) -> Card:
@@ -183,10 +217,7 @@ def _empty(card: Card) -> nn.Module:
 
 
 def _keep(card: Card, paths: tuple[Path, ...]) -> Record:
-    tensors = _architecture(card).read(paths)
-    fit(card, tensors)
-    if lost := next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), None):
-        raise WeightsError(f"these weights do not fit {card.name}: {lost} holds what is no number, or infinite")
+    tensors = _whole(card, paths)
     sources = {path.name: weights.digest(path) for path in paths}
     if len(paths) > 1:
         names = {file.sha256: file.name for source in card.sources for file in source.files}
@@ -196,6 +227,15 @@ def _keep(card: Card, paths: tuple[Path, ...]) -> Record:
     kept = Record(name, sha256(data).hexdigest(), sources)
     _write(_folder(card), data, kept)
     return kept
+
+
+def _whole(card: Card, paths: tuple[Path, ...]) -> dict[str, Tensor]:
+    """The tensors in files, as the card's network wants them; `WeightsError` for others."""
+    tensors: dict[str, Tensor] = _architecture(card).read(paths)
+    fit(card, tensors)
+    if lost := next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), None):
+        raise WeightsError(f"these weights do not fit {card.name}: {lost} holds what is no number, or infinite")
+    return tensors
 
 
 def _write(home: Path, data: bytes, kept: Record) -> None:
