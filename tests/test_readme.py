@@ -10,12 +10,15 @@ README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
 
 
 def test_its_python_runs(tmp_path, monkeypatch, capsys):
-    (program,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    first, then = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     Photo.from_array(portrait()).save(tmp_path / "me.jpg")
     monkeypatch.chdir(tmp_path)
-    exec(compile(program, "README.md", "exec"), {})
+    known = {}
+    exec(compile(first, "README.md", "exec"), known)
     assert (tmp_path / "me-cloaked.jpg").exists()
     assert capsys.readouterr().out.count("not recognized") == 3
+    exec(compile(then, "README.md", "exec"), known)
+    assert capsys.readouterr().out.count("recognizer='mine'") == 3
 
 
 def test_the_files_it_links_to_are_there():

@@ -348,4 +348,5 @@ def _write(learned: trained.Trained, path: Path) -> None:
     if os.environ.get("RANK", "0") != "0":
         return
     trained.write(learned, path, force=True)
-    typer.echo(f"{path} ({path.stat().st_size / 2**20:.1f} MB)")
+    use = f"faceveil protect PHOTO --method {path.stem} --set model={path}"
+    typer.echo(f"{path} ({path.stat().st_size / 2**20:.1f} MB); use it: {use}")
