@@ -34,7 +34,9 @@ def judge(seed):
 @pytest.mark.parametrize("experiment", [HELD_OUT, FRONTIER], ids=lambda experiment: experiment.name)
 def test_cloaks_whole_photos_and_lets_others_judge_the_files(experiment, photos, tmp_path):
     experiment = replace(experiment, quick=Plan(People(2, 2), experiment.quick.settings))
-    judges = [judge(0), judge(1), judge(2)]
+    kin = judge(3)
+    kin.card = replace(kin.card, origin="toy-0")
+    judges = [judge(0), judge(1), judge(2), kin]  # the last was not held out: it was trained on from what is attacked
     done = run(experiment, {"a": datasets.open(photos)}, [tuple(judges[:1])], tmp_path, judges=judges, quick=True)
     for cell in done.cells:
         assert len(cell.found["probes"]) == 2

@@ -113,7 +113,7 @@ def _measure(material: Material, settings: Settings) -> Found:
         others = share([material.samples[i] for i in second[:TWICE]], detector, cloaker, known)
         for name, steps in TREATMENTS.items():
             again = sightings(detector, seen[:TWICE], steps), sightings(detector, others, steps)
-            for judge in material.judges:
+            for judge in _jury(material):
                 apart = distance(*(embed(judge, some) for some in again)) >= judge.card.thresholds[FALSE_MATCHES]
                 judged[name][judge.name][run] = float(apart.float().mean())
     return {
@@ -122,6 +122,12 @@ def _measure(material: Material, settings: Settings) -> Found:
         "quality": quality(seen),
         "judged": judged,
     }
+
+
+def _jury(material: Material) -> list[Recognizer]:
+    """The judges but those kin to an attacked one, of whom none was held out."""
+    attacked = {net.card.kin: net.name for net in material.surrogates}
+    return [judge for judge in material.judges if attacked.get(judge.card.kin, judge.name) == judge.name]
 
 
 def share(samples: Sequence[Sample], detector: Detector, cloaker: Method, album: Album | None = None) -> list[Seen]:
@@ -167,7 +173,7 @@ def _judged(
     before, after = (sightings(detector, seen, steps, cloaked=cloaked) for cloaked in (False, True))
     others = np.setdiff1d(np.arange(len(material.faces)), probes)
     judged: dict[str, Found] = {}
-    for judge in material.judges:
+    for judge in _jury(material):
         clear, cloaked = embed(judge, before), embed(judge, after)
         said = distance(cloaked, material.clear_to(judge)[probes]) >= judge.threshold  # what a user is told
         judged[judge.name] = {
