@@ -184,4 +184,4 @@ def test_says_what_is_wrong(net):
     with pytest.raises(SettingError, match="gan is 'wasserstein'; it is one of least-squares"):
         advfaces.Learning(gan="wasserstein")
     with pytest.raises(WeightsError, match=r"nowhere.safetensors is neither"):
-        AdvFaces((net,), "nowhere.safetensors").aligned(pictures(1, size=48))
+        AdvFaces((net,), "nowhere.safetensors")

@@ -42,6 +42,10 @@ class Generated(Learned):
     batch: int = 16
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _ = self.module  # raises `WeightsError` now, before a photo is read
+
     @property
     @abstractmethod
     def kind(self) -> type[nn.Module]:
