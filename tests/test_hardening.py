@@ -191,7 +191,8 @@ def test_another_folder_is_needed_for_other_settings(tmp_path):
 
 def test_a_head_that_compares_photos_of_a_person_needs_several(tmp_path):
     with pytest.raises(SettingError, match="nobody has the 4 photos that the head triplet learns from together"):
-        harden(recognizer(), crowd(photos=1), (), tmp_path, replace(COURSE, head="triplet"))
+        harden(recognizer(), crowd(photos=1), (BIM,), tmp_path, replace(COURSE, head="triplet"))
+    assert not [*tmp_path.iterdir()]  # no photo was cloaked for nothing
 
 
 def test_too_few_people_are_refused(tmp_path):

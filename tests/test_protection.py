@@ -256,6 +256,9 @@ def test_the_kin_of_what_was_attacked_was_attacked(monkeypatch):
     monkeypatch.setattr(kin, "card", replace(dlib.card, name="harder", origin="dlib"))
     monkeypatch.setattr(other, "card", replace(dlib.card, name="other"))
     photo = faceveil.Photo.from_array(portrait())
+    alone = faceveil.Protector(surrogates=[other], judges=[kin], settings={"steps": 1})
+    (face,) = alone.prove(photo, photo, alone.find(photo), ["dlib"])  # which need not be here
+    assert {verdict.recognizer for verdict in face.verdicts if verdict.attacked} == {"harder"}
     for attacked in (dlib, kin):
         own = faceveil.Protector(surrogates=[attacked], judges=[dlib, kin, other], settings={"steps": 1})
         (face,) = faceveil.protect(photo, own).faces
@@ -349,6 +352,9 @@ def test_recognizers_have_names_of_their_own_and_fit_their_cards():
     other = Recognizer(replace(dlib.card, embedding=replace(dlib.card.embedding, size=64)), dlib.network)
     with pytest.raises(WeightsError, match=r"gives \(2, 128\), and its card says \(2, 64\)"):
         faceveil.Protector(surrogates=[other], judges=[])
+    tilted = replace(dlib.card, name="tilted", input=replace(dlib.card.input, template="tilted"))
+    with pytest.raises(SettingError, match="no alignment template is called 'tilted'"):
+        faceveil.Protector(surrogates=["dlib"], judges=[Recognizer(tilted, dlib.network)])
 
 
 def test_cloaks_where_gradients_are_off(result):

@@ -64,6 +64,7 @@ REFUSED = {
     "Photo.from_array(image.convert('HSV'))": "an image in mode HSV is no photo; give image.convert('RGB')",
     "Choice(3)": "faces is 3; it is all, largest, or numbers (0 is the largest face)",
     "Choice([0.5])": "faces is [0.5]; it is all, largest, or numbers (0 is the largest face)",
+    "Choice([True])": "faces is [True]; it is all, largest, or numbers (0 is the largest face)",
     "Choice(np.array([0]))": "faces is array([0]); it is all, largest, or numbers (0 is the largest face)",
     "choose(None)": "there is no device 'None' here; there is ",
     "metrics.psnr(pixels, pixels / 255)": "the pictures are uint8 [3, 4, 3] and float64 [3, 4, 3]; give two",
@@ -71,6 +72,7 @@ REFUSED = {
     "metrics.ssim(pixels, pixels[..., 0])": "the pictures are uint8 [3, 4, 3] and uint8 [3, 4]; give two of one size",
 }
 GIVEN = {
+    "Choice([np.int64(1), 0]).faces[1]": "0",
     "Photo.open(png, np.int64(12)).size": "(4, 3)",
     "Photo.open(memoryview(png), 1e6).size": "(4, 3)",
     "Photo.from_array(image).size": "(4, 3)",

@@ -137,6 +137,9 @@ def harden(
     learned, judged = _divide(faces, course)
     torch.manual_seed(course.seed)
     head = HEADS[course.head](recognizer.card.embedding.size, len(np.unique(faces.labels[learned])))
+    if np.bincount(_classes(faces, learned)).max() < head.together:
+        found = f"nobody has the {head.together} photos that the head {course.head} learns from together"
+        raise SettingError(f"{found}; give more photos of each person, or choose another --head")
     network = deepcopy(recognizer.network)
     device = recognizer.device
     pupil = Recognizer(recognizer.card, normalize(network) if course.scratch else network).to(device)
@@ -148,8 +151,6 @@ def harden(
     made = {} if course.fresh else _obfuscate(faces, learned, obfuscators, surrogates, folder, track)
     anchors = F.normalize(before)
     lesson = _Lesson(faces, learned, head.together, pupil, anchors, obfuscators, surrogates[1:], made, course.flip)
-    if not len(lesson.groups):
-        raise SettingError(f"nobody has the {head.together} photos that the head {course.head} learns from together")
     history = train(
         {"classifier": Learner(classifier, torch.optim.Adam(classifier.parameters(), course.rate))},
         lesson,

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from faceveil.device import choose
 from faceveil.errors import NoFaceError, SettingError
 from faceveil.faces.detect import Detector, Face
 from faceveil.faces.region import Region
+from faceveil.faces.templates import template
 from faceveil.files import one_line
 from faceveil.methods import ENSEMBLES, SURROGATES, Method, Personal, build
 from faceveil.methods.album import Album
@@ -54,11 +56,15 @@ class Choice:
     only_like: Photo | None = None
 
     def __post_init__(self) -> None:
-        numbers = isinstance(self.faces, Sequence) and all(isinstance(number, int) for number in self.faces)
+        numbers = isinstance(self.faces, Sequence) and all(map(_whole, self.faces))
         if self.faces not in ("all", "largest") and not (numbers and self.faces):
             raise SettingError(f"faces is {self.faces!r}; it is all, largest, or numbers (0 is the largest face)")
         if not isinstance(self.faces, str) and min(self.faces) < 0:
             raise SettingError(f"there is no face {min(self.faces)}; give numbers from 0, which is the largest face")
+
+
+def _whole(number: object) -> bool:
+    return isinstance(number, Integral) and not isinstance(number, bool)
 
 
 class Protector:
@@ -109,6 +115,7 @@ class Protector:
         for one in loaded:
             if isinstance(one, Recognizer):
                 one.check(guides=one in self.surrogates)
+                _ = template(*one.wanted)  # raises `SettingError` for an alignment that is not known
         own = {"seed": seed, **(settings or {})}
         if epsilon is not None:
             own["epsilon"] = epsilon
@@ -179,7 +186,7 @@ class Protector:
         Their kin, trained on from one of them or before it, were attacked, too.
         """
         attacked = self.method.attacked if attacked is None else attacked
-        kin = {one.card.kin for one in (*self.surrogates, *self.judges) if one.name in attacked}
+        kin = {*attacked, *(judge.card.kin for judge in self.judges if judge.name in attacked)}
         attacked = [*attacked, *(judge.name for judge in self.judges if judge.card.kin in kin)]
         return tuple(prove(self.detector, self.judges, attacked, clear.pixels, shared.pixels, faces))
 

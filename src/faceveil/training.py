@@ -207,7 +207,7 @@ def train(
     fabric = engine.start()
     wrapped = {name: fabric.setup(learner.module, learner.optimizer) for name, learner in learners.items()}
     kept = {"batch": batch, "seed": seed, "precision": engine.precision, "data": examples.told, **settings}
-    _try(folder)
+    writable(folder)
     remove_leftovers(folder)
     history = _resume(fabric, learners, folder / CHECKPOINT, kept)
     _agree(fabric, folder, len(history))
@@ -238,8 +238,8 @@ def train(
     return history
 
 
-def _try(folder: Path) -> None:
-    """Raises `SettingError` now, and not after an epoch, where nothing can be written."""
+def writable(folder: Path) -> None:
+    """Makes a folder. Raises `SettingError` now, and not after an epoch, where nothing can be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         TemporaryFile(dir=folder).close()

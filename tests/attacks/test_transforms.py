@@ -8,6 +8,7 @@ from torch import Generator
 
 from attacks.toys import pictures
 from faceveil.attacks.transforms import Colorless, Momentum, Smoothing, Surroundings, VarianceTuning
+from faceveil.errors import SettingError
 
 
 def quadratic(center: torch.Tensor) -> Surroundings:
@@ -30,6 +31,13 @@ def test_smoothing_is_a_gaussian_blur_of_each_channel(channels):
     kernel = np.outer(taps, taps) / taps.sum() ** 2
     expected = [correlate(channel, kernel, mode="constant") for channel in gradient[0].numpy()]
     assert np.allclose(smooth[0], expected, atol=1e-6)
+
+
+def test_smoothing_of_a_pixel_is_none_and_an_even_width_has_no_middle():
+    gradient = pictures(1)
+    assert torch.equal(Smoothing(1)(gradient, torch.zeros(()), quadratic(gradient))[0], gradient)
+    with pytest.raises(SettingError, match="size is 4; give an odd number"):
+        Smoothing(4)
 
 
 def test_variance_tuning_remembers_what_the_neighborhood_has_beyond_the_gradient():

@@ -98,6 +98,14 @@ def test_two_runs_of_one_name_do_not_meet(people):
 
 
 @pytest.mark.zoo
+def test_a_cache_that_cannot_be_written_is_told(people):
+    cache.folder().mkdir(parents=True)
+    (cache.folder() / "training").touch()
+    with pytest.raises(SettingError, match=r"training cannot be written \(.*\); make room, or name another place"):
+        call(harden, BASE, "--data", people, "--obfuscator", "bim", "--name", "harder")
+
+
+@pytest.mark.zoo
 def test_photos_that_are_left_out_are_told(people):
     (people / "nobody").mkdir()
     (people / "nobody" / "1.jpg").touch()

@@ -35,6 +35,14 @@ def test_a_link_that_leads_back_up_is_not_followed(tmp_path):
     assert found == ["ann/1.jpg", "ann/deep/2.jpg", "bob/1.jpg", "bob/deep/2.jpg"]
 
 
+def test_links_that_lead_to_each_other_are_followed_once(tmp_path):
+    lay(tmp_path, "a/1.jpg", "b/2.jpg")
+    (tmp_path / "a/x").symlink_to(tmp_path / "b")
+    (tmp_path / "b/y").symlink_to(tmp_path / "a")
+    found = [sample.name for sample in datasets.open(tmp_path)]
+    assert found == ["a/1.jpg", "a/x/2.jpg", "b/2.jpg", "b/y/1.jpg"]
+
+
 @pytest.mark.parametrize("locked", ["", "ann"])
 def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch, locked):
     lay(tmp_path, "ann/1.jpg")

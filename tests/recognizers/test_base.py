@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import nn
+from torch.nn.functional import local_response_norm
 
 from attacks.toys import recognizer
 from faceveil import recognizers
@@ -56,6 +57,8 @@ class Stray(nn.Module):
         (lambda x: x.repeat(1, 3)[:, :8] / 0, False, "gives what is no number, or infinite"),
         (lambda x: x.repeat(1, 3)[:, :8].detach(), True, "passes no gradient, and can guide no cloak"),
         (lambda x: x.repeat(1, 3)[:, :8].detach(), False, ""),
+        (lambda x: local_response_norm(x[:, :, None, None], 5)[:, [0] * 8, 0, 0], True, "fails on images of (12, 12)"),
+        (lambda x: local_response_norm(x[:, :, None, None], 5)[:, [0] * 8, 0, 0], False, ""),
         (lambda x: x.repeat(1, 3)[:, :8], True, ""),
     ],
 )

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
-from faceveil import recognizers, weights
+from faceveil import files, recognizers, weights
 from faceveil.cli.weights import app
 from faceveil.errors import FaceveilError, SettingError, WeightsError
 from faceveil.recognizers import card, store
@@ -266,3 +267,12 @@ def test_a_file_of_its_own_is_not_added_again(tmp_path):
 def test_a_card_of_no_network_that_is_here_says_so(change):
     with pytest.raises(WeightsError, match="the card of dlib names no network that is here"):
         store.untrained(replace(card.read("dlib"), **change))
+
+
+def test_what_a_killed_process_left_goes_with_the_next(tmp_path):
+    half = weights.folder() / "sphereface" / f".faceveil-{files._HOST}-1-0-0.part"
+    half.parent.mkdir(parents=True)
+    half.touch()
+    os.utime(half, (0, 0))
+    store.add(card.read("sphereface"), blank("sphereface", tmp_path / "official.pth"))
+    assert not half.exists()

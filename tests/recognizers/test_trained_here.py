@@ -1,6 +1,7 @@
 """Recognizers that were trained here: their cards and weights in the user's cache."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -85,14 +86,24 @@ def test_a_damaged_card_is_named(network):
         recognizers.load(NAME)
 
 
-def test_a_damaged_card_stops_nobody_else(network):
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: 'title = "half',
+        lambda text: re.sub('architecture = ".*"', 'architecture = "nosuch"', text),
+        lambda text: "sources = ['x']\n" + text.split("[[sources]]")[0],
+        lambda text: "measured = 3\n" + text,
+    ],
+    ids=["half", "architecture", "sources", "measured"],
+)
+def test_a_damaged_card_stops_nobody_else(network, damage):
     like(NAME, network)
-    card.path(NAME).write_text('title = "half')
+    card.path(NAME).write_text(damage(card.path(NAME).read_text()))
     assert NAME not in {each.name for each in store.here()}
     assert "dlib" in {each.name for each in faceveil.Protector().judges}
     listed = CliRunner().invoke(app, ["list", "--json"])
     (row,) = (row for row in json.loads(listed.stdout) if row["name"] == NAME)
-    assert row["damaged"].endswith(f"train {NAME} again")
+    assert row["damaged"].endswith(f"train or add {NAME} again")
     assert f"{NAME} " in CliRunner().invoke(app, ["list"]).stdout
     verified = CliRunner().invoke(app, ["verify"])
     assert verified.exit_code == 1
@@ -103,7 +114,7 @@ def test_damaged_weights_are_named(network):
     like(NAME, network)
     (kept,) = (weights.folder() / NAME).glob("*.safetensors")
     kept.write_bytes(b"x")
-    with pytest.raises(WeightsError, match="damaged; train it again with --force"):
+    with pytest.raises(WeightsError, match=r"damaged; delete .*, and train or add it again"):
         recognizers.load(NAME)
 
 

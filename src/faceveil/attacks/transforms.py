@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from faceveil.errors import SettingError
 from faceveil.metrics.structure import blurred
 from faceveil.types import Directions, Images
 
@@ -53,13 +54,19 @@ class Smoothing(GradientTransform):
     """The gradient blurred by a Gaussian, as if shifted images were seen (TI: Dong et al., 2019, Eq. 6 and 8).
 
     `size` is the kernel's width in pixels, odd; its edge lies `reach` standard deviations out, as in the authors' code.
-    https://arxiv.org/abs/1904.02884
+    Raises `SettingError` for an even one. https://arxiv.org/abs/1904.02884
     """
 
     size: int = 7
     reach: float = 3.0
 
+    def __post_init__(self) -> None:
+        if self.size < 1 or self.size % 2 == 0:
+            raise SettingError(f"size is {self.size}; give an odd number of pixels, so that it has a middle")
+
     def __call__(self, gradient: Directions, memory: Tensor, surroundings: Surroundings) -> tuple[Directions, Tensor]:
+        if self.size == 1:
+            return gradient, memory
         edge = self.size // 2
         return blurred(F.pad(gradient, (edge,) * 4), self.size, edge / self.reach), memory
 

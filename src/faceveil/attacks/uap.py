@@ -13,7 +13,7 @@ from faceveil.device import choose
 from faceveil.errors import SettingError
 from faceveil.files import remove_leftovers
 from faceveil.objectives.base import Objective
-from faceveil.training import CHECKPOINT, Engine, Examples, Track, from_0, keep, positive, resume, untracked
+from faceveil.training import CHECKPOINT, Engine, Examples, Track, from_0, keep, positive, resume, untracked, writable
 from faceveil.types import Images
 
 
@@ -52,6 +52,7 @@ class UAP(TrainedAttack):
         size = images.read(orders[0][:1]).shape[1:]
         noise = (2 * torch.rand(size, generator=generator) - 1) / (10 * 255)
         settings = {"attack": "uap", "data": images.told, **asdict(self)}
+        writable(folder)
         remove_leftovers(folder)
         state: dict[str, Any] = {"found": noise, "passes": 0, "batches": 0, "fooled": 0}
         state |= resume(folder / CHECKPOINT, settings, device)

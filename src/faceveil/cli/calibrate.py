@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from faceveil import datasets, recognizers
-from faceveil.cli.report import show_json, tell_missing, watch
+from faceveil.cli.report import show_json, watch
 from faceveil.datasets import Dataset
 from faceveil.errors import SettingError
 from faceveil.protocols import calibration
@@ -73,7 +73,6 @@ def _write(name: str, measured: Calibration) -> None:
 def _measure(name: str, dataset: Dataset, quiet: bool) -> tuple[str, Calibration, list[Speed]]:
     recognizer, found = recognizers.load(name), partial(watch, what=f"{name}: faces", quiet=quiet)
     faces = datasets.prepare(dataset, *recognizer.wanted, track=found)
-    tell_missing(faces)
     (pairs,) = map(faces.compare, dataset.pairs().values())
     with torch.inference_mode():
         embeddings: Embeddings = torch.cat([recognizer(images) for images in faces.batches(16)])

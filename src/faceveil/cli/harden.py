@@ -106,8 +106,7 @@ def learn(
     watched = partial(watch, quiet=as_json or not first)
     found = partial(watched, what="faces")
     faces = datasets.prepare(datasets.open(data), *start.wanted, track=found)
-    if first:
-        tell_missing(faces)
+    tell_missing(faces)
     surrogates = [each.to(device) for each in (start, *beside)]
     with _alone(folder) if first else nullcontext():
         done = harden(
@@ -128,12 +127,19 @@ def learn(
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Keeps another run of that name out, whose checkpoints would be taken for those of this one."""
+    lock = FileLock(folder.with_name(f"{folder.name}.lock"), timeout=0)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_name(f"{folder.name}.lock"), timeout=0):
-            yield
+        lock.acquire()
     except Timeout as error:
         raise SettingError(f"another faceveil is training {folder.name}; wait, or choose another name") from error
+    except OSError as error:
+        found = f"{folder.parent} cannot be written ({error.strerror})"
+        raise SettingError(f"{found}; make room, or name another place with FACEVEIL_CACHE") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _losses(history: Sequence[dict[str, float]]) -> str:

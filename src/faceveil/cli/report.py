@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -35,8 +36,8 @@ def watch(things: Sequence[Thing], what: str, quiet: bool = False) -> Iterable[T
 
 
 def tell_missing(faces: "Faces") -> None:
-    """Warn of photos that take no part, as they cannot be read, or show no face that was found."""
-    if faces.missing:
+    """Warn, once of several devices, of photos that cannot be read or show no face that was found."""
+    if faces.missing and os.environ.get("RANK", "0") == "0":
         count, (name, why) = len(faces.missing), next(iter(faces.missing.items()))
         fail(f"warning: {count} of {count + len(faces)} photos left out, as {one_line(name)} ({one_line(why)})")
 
@@ -67,7 +68,7 @@ def show_proofs(console: Console, name: str, faces: "tuple[FaceProof, ...]", bes
         console.print(f"{seen}{found}", highlight=False)
     attacked = all(verdict.attacked for face in faces for verdict in face.verdicts)
     others = "nobody else was asked (faceveil weights list: who could be)" if attacked else "others were held out"
-    console.print(f"* the cloak was made against it; {others}", highlight=False)
+    console.print(f"* the cloak was made against it, or its kin; {others}", highlight=False)
     most = max((verdict.before for face in faces for verdict in face.verdicts), default=0)
     console.print(f"distances from the clear face (clear, and treated likewise: at most {most:.2f})", highlight=False)
 

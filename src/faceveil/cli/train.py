@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import numpy as np
@@ -348,5 +349,5 @@ def _write(learned: trained.Trained, path: Path) -> None:
     if os.environ.get("RANK", "0") != "0":
         return
     trained.write(learned, path, force=True)
-    use = f"faceveil protect PHOTO --method {path.stem} --set model={path}"
+    use = f"faceveil protect PHOTO --method {path.stem} --set {quote(f'model={path}')}"
     typer.echo(f"{path} ({path.stat().st_size / 2**20:.1f} MB); use it: {use}")

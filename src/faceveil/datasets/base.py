@@ -73,17 +73,18 @@ class Dataset(ABC):
         return dict(sorted(Counter(sample.identity for sample in self if sample.identity is not None).items()))
 
 
-def photos(folder: Path) -> Iterator[Path]:
+def photos(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
     """The photos in a folder and below it, in the order of their names; hidden files are passed over.
 
-    So are links that lead back up. Raises `SettingError` where a folder cannot be read.
+    So are links that lead back to a folder `above`. Raises `SettingError` where a folder cannot be read.
     """
+    above |= {folder.resolve()}
     for entry in entries(folder):
         if entry.name.startswith("."):
             continue
         if entry.is_dir():
-            if not folder.resolve().is_relative_to(entry.resolve()):
-                yield from photos(entry)
+            if entry.resolve() not in above:
+                yield from photos(entry, above)
         elif format_of(entry):
             yield entry
 

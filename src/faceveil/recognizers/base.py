@@ -69,13 +69,13 @@ class Recognizer(nn.Module):
         return self.card.threshold
 
     def check(self, *, guides: bool = False) -> None:
-        """Runs the network once, on gray images; where it `guides` cloaks, it must pass gradients.
+        """Runs the network once, on gray images; where it `guides` cloaks, its fast copy, which must pass gradients.
 
         Raises `WeightsError` for one that fails, or gives something else than the card says.
         """
         images = torch.full((2, 3, *self.size), 0.5, device=self.device, requires_grad=guides)
         try:
-            found = self.features(images)
+            found = (self.surrogate() if guides else self).features(images)
         except Exception as error:  # whatever somebody's network may raise
             raise WeightsError(
                 f"{self.name}: its network fails on images of {self.size} ({one_line(error)})"

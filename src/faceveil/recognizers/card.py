@@ -8,13 +8,14 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from importlib.util import find_spec
 from math import inf
 from pathlib import Path
 from typing import Any
 
 from faceveil import weights
 from faceveil.errors import SettingError, WeightsError
-from faceveil.files import publish
+from faceveil.files import one_line, publish
 from faceveil.weights import File
 
 _CARDS = Path(__file__).with_name("cards")
@@ -132,6 +133,10 @@ def read(name: str) -> Card:
     place = path(name)
     try:
         table = tomllib.loads(place.read_text("utf-8"))
+        if other := [key for key in ("options", "thresholds", "measured") if not isinstance(table.get(key, {}), dict)]:
+            raise TypeError(f"{other[0]} is no table")
+        if find_spec(f"faceveil.recognizers.{table['architecture']}") is None:
+            raise ValueError(f"there is no architecture {table['architecture']!r}")
         given = table.pop("input")
         return Card(
             name=name,
@@ -141,8 +146,9 @@ def read(name: str) -> Card:
             sources=tuple(_source(source) for source in table.pop("sources")),
             **table,
         )
-    except (ValueError, KeyError, TypeError) as error:
-        raise WeightsError(f"{place} is damaged ({error}); delete its folder, and train {name} again") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
+        found = f"{place} is damaged ({one_line(error)})"
+        raise WeightsError(f"{found}; delete its folder, and train or add {name} again") from error
 
 
 def read_all() -> tuple[list[Card], dict[str, str]]:

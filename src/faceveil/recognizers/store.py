@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from faceveil import weights
 from faceveil.errors import SettingError, WeightsError
-from faceveil.files import one_line, publish
+from faceveil.files import one_line, publish, remove_leftovers
 from faceveil.recognizers import card as cards
 from faceveil.recognizers.card import Card, Source
 from faceveil.weights import File
@@ -240,6 +240,7 @@ def _whole(card: Card, paths: tuple[Path, ...]) -> dict[str, Tensor]:
 
 def _write(home: Path, data: bytes, kept: Record) -> None:
     """Writes a file of weights and its record, and removes other files of weights."""
+    remove_leftovers(home)
     publish(data, home / kept.file, force=True)
     publish(json.dumps(asdict(kept), indent=1).encode(), home / "record.json", force=True)
     for old in home.glob("*.safetensors"):
@@ -289,7 +290,7 @@ def _download(card: Card, progress: Progress) -> tuple[Path, ...]:
 
 def _next_step(card: Card) -> str:
     if card.name not in cards.published():
-        return "train it again with --force, see: faceveil harden --help"
+        return f"delete {_folder(card)}, and train or add it again"
     to_be_had = any(file.url for source in card.sources for file in source.files) or _found(card)
     return f"run: faceveil weights {f'pull {card.name}' if to_be_had else f'add {card.name} FILE'}"
 
