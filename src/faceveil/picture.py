@@ -56,7 +56,7 @@ def _tell(row: Image.Image, top: int, face: FaceProof) -> None:
     for i, (recognizer, verdicts) in enumerate(face.by_recognizer.items(), 1):
         line, worst = top + i * LINE, min(verdicts, key=lambda verdict: verdict.after)
         _write(row, GAP, line, recognizer)
-        _write(row, ROLE, line, "attacked" if worst.attacked else "held out", GRAY)
+        _write(row, ROLE, line, "made against it" if worst.attacked else "held out", GRAY)
         for left, verdict in zip(columns, verdicts, strict=True):
             _write(row, left, line, f"{verdict.after:.2f}", _color(verdict))
         _write(row, below, line, f"{worst.threshold:.2f}")

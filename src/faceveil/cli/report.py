@@ -68,7 +68,7 @@ def show_proofs(console: Console, name: str, faces: "tuple[FaceProof, ...]", bes
         console.print(f"{seen}{found}", highlight=False)
     attacked = all(verdict.attacked for face in faces for verdict in face.verdicts)
     others = "nobody else was asked (faceveil weights list: who could be)" if attacked else "others were held out"
-    console.print(f"* the cloak was made against it, or its kin; {others}", highlight=False)
+    console.print(f"* the cloak was made against it, or one like it; {others}", highlight=False)
     most = max((verdict.before for face in faces for verdict in face.verdicts), default=0)
     console.print(f"distances from the clear face (clear, and treated likewise: at most {most:.2f})", highlight=False)
 
