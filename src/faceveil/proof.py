@@ -99,7 +99,7 @@ def prove(
     shared: Pixels,
     faces: Sequence[Face],
 ) -> list[FaceProof]:
-    """One proof for each face of a clear photo that was cloaked and shared; `attacked` names what it was made against."""
+    """One proof for each face of a clear photo that was cloaked and shared; `attacked` names its surrogates."""
     versions = [treat(pixels) for treat in TREATMENTS.values() for pixels in (clear, shared)]
     seen = find_again(detector, versions, clear, faces)
     n = len(faces)
