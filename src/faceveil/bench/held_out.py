@@ -66,7 +66,7 @@ class MDi2(Method):
     """M-DI2-FGSM away from the person: a peer.
 
     Its steps, their size and the decay are APF's (Zhang et al., 2020, section 4.1); each step sees faces through DI's
-    `Padding`, which carries over better than half of the time.
+    `Padding`, where APF has three transformations, each half of the time (see docs/veil.md).
     """
 
     surrogates: tuple[Recognizer, ...]
