@@ -94,15 +94,11 @@ VOS = Course()
 
 @dataclass(frozen=True)
 class Hardened:
-    """A recognizer that has learned, from which people's photos, and each epoch's mean losses.
-
-    Its thresholds come from so many pairs of `strangers`, who were held out.
-    """
+    """A recognizer that has learned, from which people's photos, and each epoch's mean losses."""
 
     recognizer: Recognizer
     people: tuple[str, ...]
     history: list[dict[str, float]]
-    strangers: int
 
 
 def harden(
@@ -165,9 +161,7 @@ def harden(
     restore(network)
     card = _card(recognizer.card, name, len(learned), people, obfuscators, course.scratch)
     card = _calibrated(Recognizer(card, network.to(device)).to(device), faces, judged)
-    counts = np.unique(faces.labels[judged], return_counts=True)[1]
-    apart = int(counts.sum() ** 2 - (counts**2).sum()) // 2
-    return Hardened(Recognizer(card, network).to(device), people, history, apart)
+    return Hardened(Recognizer(card, network).to(device), people, history)
 
 
 @dataclass(frozen=True, eq=False)

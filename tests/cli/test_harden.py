@@ -114,9 +114,11 @@ def test_photos_that_are_left_out_are_told(people):
 
 
 def test_a_threshold_from_few_strangers_is_said_to_be():
-    kept = replace(card.read(BASE), name="hard", thresholds={"far_1e-3": 0.75})
-    few = _threshold(kept, 9)
+    kept = replace(card.read(BASE), name="hard", thresholds={"far_1e-3": 0.75}, measured={"strangers": 9})
+    few = _threshold(kept)
     assert few.startswith(
         "same person below 0.750, the nearest of only 9 pairs of strangers, so that protect leaves it out; "
     )
-    assert _threshold(kept, 1000).endswith("(one false match in 1,000, of 1000 pairs of strangers)")
+    assert _threshold(replace(kept, measured={"strangers": 1000})).endswith(
+        "(one false match in 1,000, of 1000 pairs of strangers)"
+    )

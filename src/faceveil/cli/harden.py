@@ -118,10 +118,10 @@ def learn(
         kept = store.keep(done.recognizer.card, done.recognizer.network, about)
         shutil.rmtree(folder)
     if as_json:
-        told = {"trained_on": kept.trained_on, "thresholds": kept.thresholds, "strangers": done.strangers}
+        told = {"trained_on": kept.trained_on, "thresholds": kept.thresholds, **kept.measured}
         show_json({"name": name, **told, **about})
     else:
-        typer.echo(f"{name}: {_losses(done.history)}; {kept.trained_on}; {_threshold(kept, done.strangers)}")
+        typer.echo(f"{name}: {_losses(done.history)}; {kept.trained_on}; {_threshold(kept)}")
 
 
 @contextmanager
@@ -152,13 +152,13 @@ def _loss(value: float) -> str:
     return f"{value:.3f}" if value < 1e4 else f"{value:.3g}"
 
 
-def _threshold(card: Card, strangers: int) -> str:
+def _threshold(card: Card) -> str:
     """Where it takes two photos for one person, and how to measure that where it was done badly, or not at all."""
     better = f"measure it: faceveil calibrate LFW {card.name} --write"
     if not card.thresholds:
         told = "no threshold, so that protect leaves it out: nobody was held out, or it hardly tells them apart"
         return f"{told}; train with more photos or --epochs or, where losses rise, a lower --lr; or {better}"
-    told = f"same person below {card.threshold:.3f}"
+    told, strangers = f"same person below {card.threshold:.3f}", int(card.measured["strangers"])
     if strangers < cards.FEW:
         few = f"the nearest of only {strangers} pairs of strangers, so that protect leaves it out"
         return f"{told}, {few}; {better}"
