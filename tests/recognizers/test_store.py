@@ -79,6 +79,21 @@ def test_downloads_are_converted_and_then_thrown_away(shared, monkeypatch):
 
 
 @pytest.mark.zoo
+def test_what_was_pulled_is_removed_without_a_question_and_the_mirror_stays(shared):
+    store.pull(card.read(NAME))
+    assert run("remove", NAME).stdout == f"{NAME}: removed\n"
+    assert store.installed(card.read(NAME)) == "mirror"
+    assert not (weights.folder() / NAME).exists()
+    assert run("pull", NAME).stdout == f"{NAME}: cache\n"
+
+
+def test_nothing_is_removed_of_what_a_package_brings():
+    with pytest.raises(WeightsError, match="the cache holds nothing of dlib; faceveil weights list says where"):
+        store.remove("dlib")
+    assert store.installed(card.read("dlib")) == "package"
+
+
+@pytest.mark.zoo
 def test_weights_made_from_other_files_than_the_cards_do_not_count():
     store.pull(card.read(NAME))
     path = weights.folder() / NAME / "record.json"

@@ -112,6 +112,25 @@ def verify(
         raise typer.Exit(1)
 
 
+@app.command()
+def remove(
+    names: Annotated[list[str], typer.Argument(help="Recognizers, as in the list.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask, even where nothing brings them back.")] = False,
+) -> None:
+    """Remove weights from the cache; what was trained here, or added with --like, is gone then.
+
+    Recognizers that come with a package, or lie where FACEVEIL_MIRROR says, stay.
+
+    Example: faceveil weights remove mobilefacenet-foamliu-hardened
+    """
+    for name in names:
+        cards.path(name)
+        if not yes and name not in cards.published():
+            typer.confirm(f"{name} is a recognizer of your own, and nothing brings it back; remove it?", abort=True)
+        store.remove(name)
+        typer.echo(f"{name}: removed")
+
+
 def _row(card: Card) -> dict[str, Any]:
     return {
         "name": card.name,

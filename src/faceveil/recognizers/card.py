@@ -148,7 +148,7 @@ def read(name: str) -> Card:
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
         found = f"{place} is damaged ({one_line(error)})"
-        raise WeightsError(f"{found}; delete its folder, and train or add {name} again") from error
+        raise WeightsError(f"{found}; run: faceveil weights remove {name}, and train or add it again") from error
 
 
 def read_all() -> tuple[list[Card], dict[str, str]]:

@@ -11,6 +11,7 @@ from functools import partial
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
+from shutil import rmtree
 from types import ModuleType
 
 import torch
@@ -166,6 +167,25 @@ def keep(card: Card, network: nn.Module, about: Mapping[str, object]) -> Card:
     return kept
 
 
+def remove(name: str) -> None:
+    """Removes what the cache holds of a recognizer; one that is not published is gone then.
+
+    Raises `SettingError` for a name without a card, `WeightsError` where the cache holds nothing of it, or cannot be
+    written.
+    """
+    cards.path(name)
+    home = weights.folder() / name
+    if not any(file.name != "lock" for file in home.glob("*")):
+        raise WeightsError(f"the cache holds nothing of {name}; faceveil weights list says where weights are")
+    try:
+        with weights.alone(home):
+            for told in ("card.toml", "record.json"):  # first, so that what is left is no recognizer
+                (home / told).unlink(missing_ok=True)
+        rmtree(home)
+    except OSError as error:
+        raise WeightsError(f"{home} cannot be removed ({error.strerror}); delete it yourself") from error
+
+
 def record(card: Card) -> Record | None:
     """What the cache holds for a card: nothing, too, where the record is damaged or tells of other files than the card.
 
@@ -290,7 +310,7 @@ def _download(card: Card, progress: Progress) -> tuple[Path, ...]:
 
 def _next_step(card: Card) -> str:
     if card.name not in cards.published():
-        return f"delete {_folder(card)}, and train or add it again"
+        return f"run: faceveil weights remove {card.name}, and train or add it again"
     to_be_had = any(file.url for source in card.sources for file in source.files) or _found(card)
     return f"run: faceveil weights {f'pull {card.name}' if to_be_had else f'add {card.name} FILE'}"
 
