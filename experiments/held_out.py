@@ -27,6 +27,7 @@ def main() -> None:
     parser.add_argument("--twice", type=int, default=held_out.TWICE, help="people of whom two photos are cloaked")
     parser.add_argument("--cloaks", nargs="+", help='"veil light", "veil 40", "bim 8" ...; all unless given')
     parser.add_argument("--against", nargs="+", help='"dlib", "dlib+facenet" ...; all unless given')
+    parser.add_argument("--judges", nargs="+", help="all unless given; one alone judges cloaks against itself, too")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     held_out.TWICE = arguments.twice
@@ -34,14 +35,15 @@ def main() -> None:
     cloaks = [cloak(each) for each in arguments.cloaks or ()]
     plan = replace(experiment.full, settings=at(arguments.probes, *(cloaks or experiment.full.settings)))
     groups = [group.split("+") for group in arguments.against or experiment.recognizers]
-    loaded = {name: recognizers.load(name) for name in {*chain(*groups), *experiment.judges}}
+    judges = arguments.judges or experiment.judges
+    loaded = {name: recognizers.load(name) for name in {*chain(*groups), *judges}}
     data = {arguments.data.name: datasets.open(arguments.data)}
     finished = bench.run(
         replace(experiment, full=plan, at_most=arguments.probes),
         data,
         [tuple(loaded[name] for name in group) for group in groups],
         arguments.out,
-        judges=[loaded[name] for name in experiment.judges],
+        judges=[loaded[name] for name in judges],
         track=track,
     )
     report.write(finished, arguments.out)

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from faceveil import jobs
 from faceveil.errors import SettingError
 from faceveil.jobs import Job, cloaked_in, described, left_out, neighbors, photos_in, plan
 
@@ -103,6 +104,20 @@ def test_nor_do_they_where_a_disk_takes_their_names_for_one(album, monkeypatch, 
     monkeypatch.setattr(Path, "exists", lambda path: ignores or os.path.exists(path))  # noqa: PTH110
     refused = [job.source.name for job in plan([Path("a")], Path("out")) if job.refused]
     assert refused == ["M\u00e1i.jpg"] * ignores
+
+
+@pytest.mark.parametrize("ignores", [False, True])
+def test_a_folder_without_letters_does_not_hide_that(tmp_path, monkeypatch, ignores):
+    (tmp_path / "Holiday" / "2024").mkdir(parents=True)
+    monkeypatch.setattr(Path, "samefile", lambda path, other: True)
+    monkeypatch.setattr(Path, "exists", lambda path: ignores or os.path.exists(path))  # noqa: PTH110
+    assert jobs._ignores_case(tmp_path / "Holiday" / "2024") == ignores
+
+
+def test_files_of_windows_are_not_called_left_out(album):
+    for name in ("Thumbs.db", "desktop.ini", "notes.txt"):
+        (album / "a" / name).touch()
+    assert [path.name for path in left_out([Path("a")])] == ["notes.txt"]
 
 
 def test_no_photo_becomes_itself_through_another_path(album):

@@ -12,7 +12,7 @@ import pytest
 
 from faceveil import files
 from faceveil.errors import SettingError, UnreadablePhotoError, UnwritablePhotoError
-from faceveil.files import remove_leftovers
+from faceveil.files import one_line, remove_leftovers
 from faceveil.photo import Photo
 from photos import encoded, names, read, scene
 
@@ -131,6 +131,13 @@ def test_a_photo_too_large_for_a_format_is_an_error_that_says_so(tmp_path: Path,
     with pytest.raises(UnwritablePhotoError, match=f"{width} x 1 pixels cannot be written as {format} .*--format"):
         photo.save(tmp_path / "me", format=format)
     assert names(tmp_path) == []
+
+
+def test_names_are_said_with_every_kind_of_space_and_without_what_moves_a_terminal() -> None:
+    assert one_line("9.41\u202fAM\u3000a\u00a0b \U0001f468\u200d\U0001f469.jpg") == (
+        "9.41\u202fAM\u3000a\u00a0b \U0001f468\u200d\U0001f469.jpg"
+    )
+    assert one_line("a\u2028b\u202ec\x1b[2Jd\ne") == "a?b?c?[2Jd?e"
 
 
 def test_removes_what_killed_processes_left(tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
 import hashlib
+import ssl
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.error import URLError
 
 import pytest
 
@@ -72,6 +74,15 @@ def test_a_download_that_broke_off_goes_on_where_it_stopped(server):
     assert weights.locate(file(server)) is None
     assert weights.download(file(server)).read_bytes() == CONTENT
     assert server.starts == [0, 1000]
+
+
+def test_where_nobody_is_trusted_another_try_is_not_the_advice(server, monkeypatch):
+    def refuse(*_, **__):
+        raise URLError(ssl.SSLCertVerificationError("unable to get local issuer certificate"))
+
+    monkeypatch.setattr(weights, "urlopen", refuse)
+    with pytest.raises(WeightsError, match=r"local issuer certificate.*; SSL_CERT_FILE names the authorities to trust"):
+        weights.download(file(server))
 
 
 def test_a_download_that_only_lacked_its_name_is_not_fetched_again(server):

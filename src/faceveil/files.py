@@ -5,6 +5,7 @@ import platform
 import re
 import secrets
 import time
+import unicodedata
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import count
@@ -21,7 +22,12 @@ _DAY = 86_400  # seconds, after which nobody writes still
 
 def one_line(text: object) -> str:
     """A text that fits into a message: printable, and on one line."""
-    return "".join(character if character.isprintable() else "?" for character in str(text).strip())[:300]
+    return "".join(each if _fits(each) else "?" for each in str(text).strip())[:300]
+
+
+def _fits(character: str) -> bool:
+    """Whether a character is printable, of any width, or joins others."""
+    return character.isprintable() or character == "\u200d" or unicodedata.category(character) == "Zs"
 
 
 def first(things: Sequence[object], most: int = 5) -> str:

@@ -10,6 +10,8 @@ from faceveil.errors import SettingError
 from faceveil.files import first, one_line
 from faceveil.photo import SUFFIXES, format_named, format_of
 
+_WINDOWS = ("thumbs.db", "desktop.ini")  # its own files, in any folder of photos
+
 CLOAKED, PROOF = "-cloaked", "-proof.png"  # how the names end of what we write beside a photo
 
 
@@ -62,7 +64,7 @@ def plan(sources: Sequence[Path], output: Path | None = None, format: str | None
 def left_out(sources: Sequence[Path], output: Path | None = None) -> list[Path]:
     """The files below folders that are no photos by their suffixes; not hidden ones, nor those below `output`."""
     files = dict.fromkeys(file for source in sources for file in _below(source, output)[0])
-    return [file for file in files if not format_of(file)]
+    return [file for file in files if not format_of(file) and file.name.lower() not in _WINDOWS]
 
 
 def described(others: Sequence[Path]) -> str:
@@ -192,6 +194,8 @@ def _name(path: Path) -> str:
 
 def _ignores_case(folder: Path) -> bool:
     """Whether a disk takes "a" and "A" for one letter, as far as the name of a folder that is there tells."""
-    there = next(path for path in (folder, *folder.parents) if path.exists())
-    other = there.with_name(there.name.swapcase()) if there.name else there
-    return other != there and other.exists() and other.samefile(there)
+    for path in (folder, *folder.parents):
+        if path.name.swapcase() != path.name and path.exists():
+            other = path.with_name(path.name.swapcase())
+            return other.exists() and other.samefile(path)
+    return False

@@ -69,7 +69,7 @@ class Engine:
             from lightning_fabric import Fabric
         except ImportError as error:
             raise SettingError(
-                "training needs Lightning Fabric; run in a clone of faceveil: pip install '.[train]'"
+                'training needs Lightning Fabric; run in a clone of faceveil: pip install ".[train]"'
             ) from error
         every, here = (int(os.environ.get(name, "1")) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
         fabric = Fabric(

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from importlib.util import find_spec
 from pathlib import Path
+from ssl import SSLCertVerificationError
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -93,11 +94,17 @@ def download(file: File, progress: Progress = lambda done, total: None) -> Path:
         try:
             found = _complete(file, part, progress)
         except (OSError, HTTPException) as error:
-            raise WeightsError(f"{file.url} cannot be fetched ({error}); run the same again to go on") from error
+            raise WeightsError(f"{file.url} cannot be fetched ({error}); {_advice(error)}") from error
         if found == file.sha256:
             return part.replace(path)
         part.unlink()
         raise WeightsError(f"{file.url} has sha256 {found[:12]}..., not {file.sha256[:12]}...: it is another file now")
+
+
+def _advice(error: Exception) -> str:
+    if isinstance(getattr(error, "reason", None), SSLCertVerificationError):
+        return "SSL_CERT_FILE names the authorities to trust; some Macs need: Install Certificates.command"
+    return "run the same again to go on"
 
 
 def _complete(file: File, part: Path, progress: Progress) -> str:

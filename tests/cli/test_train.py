@@ -1,6 +1,7 @@
 """`faceveil train apf` and `universal`, on two photos of one person."""
 
 import json
+import sys
 from dataclasses import asdict
 from types import SimpleNamespace
 
@@ -43,15 +44,18 @@ def run(*command):
 SMALL = ["--steps", "1", "--ascents", "1", "--transfers", "1", "--epochs", "1", "--width", "1", "--device", "cpu"]
 
 
-def test_apf_learns_goes_on_and_tells_how(person, tmp_path, capsys):
+def test_apf_learns_goes_on_and_tells_how(person, tmp_path, capsys, monkeypatch):
     out = tmp_path / "apf"
+    monkeypatch.setattr(
+        sys, "argv", ["faceveil", "train", "apf", "--data", "C:\\Users\\Jane\\faces", "-o", "/home/jane/out"]
+    )
     assert run("apf", "--data", person, "--probe", "dlib", "--server", "dlib", "-o", out, *SMALL) == 0
     assert "apf.safetensors (" in capsys.readouterr().out
     cloud, kept = load(out / "apf.safetensors"), trained.read(out / "apf.safetensors")
     assert (cloud.epsilon, cloud.values) == (8.0, 2)
     assert kept.recipe["people"] == ["somebody"]
     assert (kept.recipe["probe"], kept.recipe["servers"], kept.recipe["pairs"]) == ("dlib", ["dlib"], 2)
-    assert kept.recipe["command"].startswith("faceveil ")
+    assert kept.recipe["command"] == "faceveil train apf --data faces -o out"
     assert kept.recipe["version"] == __version__
     assert (kept.recipe["learning"]["width"], kept.recipe["learning"]["rate"]) == (1, 1e-4)
     assert json.loads((out / "apf.json").read_text("utf-8"))["options"]["width"] == 1

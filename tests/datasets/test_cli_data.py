@@ -93,6 +93,13 @@ def test_a_name_is_checked_before_the_work(pack, cache):
     assert not cache.exists()
 
 
+def test_a_name_of_other_capitals_is_refused(pack):
+    """Where a disk takes them for one, the one's entry would be the other's."""
+    run("prepare", "tiny", pack, "--for", "mobilefacenet-y1")
+    with pytest.raises(SettingError, match="Tiny differs from tiny, which is there, in capitals alone"):
+        run("prepare", "Tiny", pack)
+
+
 def test_progress_is_shown_on_a_terminal_only(pack):
     words = ["prepare", "tiny", str(pack), "--for", "mobilefacenet-y1"]
     assert CliRunner().invoke(app, words).stderr == ""

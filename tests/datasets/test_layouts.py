@@ -65,9 +65,10 @@ def test_distractors_are_nobody(tmp_path, names):
     assert dataset.identities() == {}
 
 
-def test_lfw_has_the_folds_of_its_pairs(tmp_path):
+@pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["", "marked"])
+def test_lfw_has_the_folds_of_its_pairs(tmp_path, mark):
     lay(tmp_path, "lfw/A/A_0001.jpg", "lfw/A/A_0002.jpg", "lfw/B/B_0001.jpg")
-    (tmp_path / "pairs.txt").write_text("2\t1\nA\t1\t2\nA\t1\tB\t1\nA\t2\t1\nA\t2\tC\t3\n")
+    (tmp_path / "pairs.txt").write_text(f"{mark}2\t1\nA\t1\t2\nA\t1\tB\t1\nA\t2\t1\nA\t2\tC\t3\n", "utf-8")
     dataset = datasets.open(tmp_path)
     a1, a2, b1 = (sample.name for sample in dataset)
     assert dataset.layout == "lfw"

@@ -77,6 +77,8 @@ def test_a_published_name_is_not_taken(network):
         like("dlib", network)
     with pytest.raises(SettingError, match="cannot be a name"):
         like("../dlib", network)
+    with pytest.raises(SettingError, match="FaceNet differs from facenet, which is there, in capitals alone"):
+        like("FaceNet", network)
 
 
 def test_a_damaged_card_is_named(network):

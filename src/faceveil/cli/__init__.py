@@ -22,6 +22,7 @@ from faceveil.errors import FaceveilError, SettingError
 # long; where they stay awake, it takes twice as long on a busy machine
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")  # what a Mac's GPU lacks is done by its CPU; read at import
 
 COMMANDS = ("protect", "check", "weights", "data", "calibrate", "bench", "harden", "train", "serve")
 MARKUP: Literal["markdown"] = "markdown"  # of every help text

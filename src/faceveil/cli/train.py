@@ -6,8 +6,9 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from pathlib import Path
-from shlex import quote
+from pathlib import Path, PureWindowsPath
+from shlex import join
+from subprocess import list2cmdline
 from typing import Annotated
 
 import numpy as np
@@ -310,7 +311,7 @@ class _Material:
 
     def recipe(self, **told: object) -> dict[str, object]:
         """What is to be told of what was learned: how, from and against whom, how long the last session took."""
-        arguments = [Path(word).name if "/" in word else word for word in sys.argv[1:]]
+        arguments = [PureWindowsPath(word).name or word for word in sys.argv[1:]]  # it knows both kinds of slashes
         return {
             "command": f"faceveil {' '.join(arguments)}",
             "version": __version__,
@@ -349,5 +350,6 @@ def _write(learned: trained.Trained, path: Path) -> None:
     if os.environ.get("RANK", "0") != "0":
         return
     trained.write(learned, path, force=True)
-    use = f"faceveil protect PHOTO --method {path.stem} --set {quote(f'model={path}')}"
+    words = ["faceveil", "protect", "PHOTO", "--method", path.stem, "--set", f"model={path}"]
+    use = list2cmdline(words) if os.name == "nt" else join(words)
     typer.echo(f"{path} ({path.stat().st_size / 2**20:.1f} MB); use it: {use}")

@@ -1,7 +1,6 @@
 """Data sets by their path, or by a name that was given to them."""
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -50,8 +49,7 @@ _KINDS = {each.name: get_origin(each.type) or each.type for each in fields(Entry
 
 def check(name: str) -> None:
     """Raises `SettingError` for what cannot be the name of a data set."""
-    if not re.fullmatch(r"\w[\w.-]*", name):
-        raise SettingError(f"{name!r} cannot be a name; use letters, digits, '.', '-' and '_'")
+    cache.check(name, (file.stem for file, _ in _files()))
 
 
 def describe(name: str, dataset: Dataset, faces: Mapping[str, Faces]) -> Entry:

@@ -56,7 +56,7 @@ def _table(path: Path, protocol: str) -> Path:
 
 
 def _tabular(path: Path, protocol: str) -> Iterator[Pair]:
-    with _table(path, protocol).open(encoding="utf-8", newline="") as stream:
+    with _table(path, protocol).open(encoding="utf-8-sig", newline="") as stream:
         for row in csv.reader((line for line in stream if not line.startswith("#")), delimiter="\t"):
             fold, same, first, second = row
             yield Pair(first, second, bool(int(same)), int(fold))
@@ -67,13 +67,13 @@ def _official(path: Path, protocol: str) -> Iterator[Pair]:
     firsts, seconds = (_listed(path / "Protocol", kind) for kind in protocol)
     for fold in sorted(_folds(path, protocol).iterdir()):
         for same in (True, False):
-            for line in (fold / ("same.txt" if same else "diff.txt")).read_text("utf-8").split():
+            for line in (fold / ("same.txt" if same else "diff.txt")).read_text("utf-8-sig").split():
                 first, second = line.split(",")
                 yield Pair(firsts[int(first)], seconds[int(second)], same, int(fold.name))
 
 
 def _listed(protocol: Path, kind: str) -> dict[int, str]:
     """The photos F or P by number: `Pair_list_F.txt` holds lines like `1 ../Data/Images/001/frontal/01.jpg`."""
-    lines = (protocol / f"Pair_list_{kind}.txt").read_text("utf-8").splitlines()
+    lines = (protocol / f"Pair_list_{kind}.txt").read_text("utf-8-sig").splitlines()
     numbered = (line.split() for line in lines if line.strip())
     return {int(number): posixpath.normpath(f"Protocol/{name}") for number, name in numbered}

@@ -31,7 +31,7 @@ class LFW(Dataset):
         names = {PurePosixPath(sample.name).stem: sample.name for sample in self}
         file = self.path / "pairs.txt"
         try:
-            lines = [line.split() for line in file.read_text("utf-8").splitlines() if line.strip()]
+            lines = [line.split() for line in file.read_text("utf-8-sig").splitlines() if line.strip()]
             folds, each = map(int, lines.pop(0))
             found = [_pair(line, names, number // (2 * each) + 1) for number, line in enumerate(lines)]
         except (ValueError, IndexError, ZeroDivisionError) as error:

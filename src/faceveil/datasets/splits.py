@@ -39,7 +39,7 @@ class Split:
     def read(cls, path: Path) -> "Split":
         """A split that was written; raises `SettingError` where the file is none."""
         try:
-            table = json.loads(path.read_text("utf-8"))
+            table = json.loads(path.read_text("utf-8-sig"))
             return cls(int(table["seed"]), {role: tuple(table["roles"][role]) for role in ROLES})
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise SettingError(

@@ -62,7 +62,7 @@ def bent(
     shift, lit = reach * smooth[:, :2], light * smooth[:, 2:].to(scene.images)
     here = F.affine_grid(torch.eye(2, 3).expand(len(drawn), 2, 3), [len(drawn), 3, height, width], align_corners=True)
     there = (here + shift.permute(0, 2, 3, 1)).to(scene.images)
-    mirrored = F.grid_sample(scene.images, there, padding_mode="border", align_corners=True)
+    mirrored = F.grid_sample(scene.images, there.clamp(-1, 1), align_corners=True)
     others = scene.embed((mirrored + lit).clamp(0, 1))
     targets = []
     for recognizer, source, seen in zip(scene.surrogates, sources, others, strict=True):

@@ -87,7 +87,7 @@ def _middle(images: Images, part: PerImage | None) -> Images:
         return images
     matrices = part[:, None, None] * torch.eye(2, 3).to(part)
     places = F.affine_grid(matrices, list(images.shape), align_corners=False)
-    enlarged = F.grid_sample(images, places, padding_mode="border", align_corners=False)
+    enlarged = F.grid_sample(images, places, align_corners=False)
     return torch.where((part < 1)[:, None, None, None], enlarged, images)
 
 

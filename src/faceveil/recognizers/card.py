@@ -4,7 +4,6 @@ Those of published weights are in the package; a recognizer that was trained her
 """
 
 import json
-import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -13,7 +12,7 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from faceveil import weights
+from faceveil import cache, weights
 from faceveil.errors import SettingError, WeightsError
 from faceveil.files import one_line, publish
 from faceveil.weights import File
@@ -164,8 +163,7 @@ def read_all() -> tuple[list[Card], dict[str, str]]:
 
 def check(name: str) -> None:
     """Raises `SettingError` for what cannot be the name of a recognizer that is trained here."""
-    if not re.fullmatch(r"\w[\w.-]*", name):
-        raise SettingError(f"{name!r} cannot be a name; use letters, digits, '.', '-' and '_'")
+    cache.check(name, names())
     if name in published():
         raise SettingError(f"{name} is a published recognizer; choose another name")
 
