@@ -24,7 +24,6 @@ from faceveil.objectives.feature import distance
 from faceveil.photo import Photo
 from faceveil.proof import FaceProof, Sighting, embed, prove
 from faceveil.recognizers import Recognizer, store
-from faceveil.recognizers.card import Card
 from faceveil.types import Embeddings, Own, Pixels
 
 FOREIGN = (RuntimeError, MemoryError)  # what PyTorch raises, and what fails for want of memory
@@ -97,7 +96,7 @@ class Protector:
         if any(isinstance(given, str | Recognizer) for given in (surrogates, judges)) or surrogates in ((), []):
             raise SettingError("surrogates and judges are lists of recognizers or names, and one surrogate is needed")
         if judges is None:
-            judges = [card.name for card in _here()]
+            judges = [card.name for card in store.judges()]
         if surrogates is None:
             surrogates = at_hand() if method in ENSEMBLES else SURROGATES.get(method, ("dlib",))
         loaded = {
@@ -225,16 +224,11 @@ def at_hand() -> tuple[str, ...]:
 
     Those that were trained on from it, or it from them, are left out with it.
     """
-    here = _here()
+    here = store.judges()
     kinds = [kind for kind, _ in {(card.architecture, card.kin) for card in here}]
     ours = [card for card in here if kinds.count(card.architecture) > 1]
     judge = max(ours, key=lambda card: card.measured.get("accuracy", 0.0), default=None)
     return tuple(card.name for card in here if judge is None or card.kin != judge.kin)
-
-
-def _here() -> list[Card]:
-    """Those whose weights are here, and who can judge."""
-    return [card for card in store.here() if card.judges]
 
 
 def cloak(

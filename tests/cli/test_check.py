@@ -1,15 +1,18 @@
 import json
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from shutil import copy
 
 import numpy as np
 import pytest
+import torch
 
-from faceveil import Photo, checking, programs, weights
+from faceveil import Photo, checking, programs, recognizers, weights
 from faceveil.cli import main
 from faceveil.cli.check import _show, _show_opinions
 from faceveil.protocols.apps import APPS
-from faceveil.recognizers import store
+from faceveil.recognizers import Recognizer, store
 from people import group, landscape, portrait
 
 
@@ -145,15 +148,24 @@ def test_a_folder_is_checked_by_programs_only(album, capfd):
     assert "or say what to decide as: --as PROGRAM" in capfd.readouterr().err
 
 
-def test_recognizers_that_are_here_but_were_not_asked_are_told(album, capfd, monkeypatch):
-    here = {"dlib": "package", "facenet": "mirror", "arcface-r50": "cache", "openface": "damaged"}
+def test_all_recognizers_that_are_here_and_can_judge_are_asked(album, capfd, monkeypatch):
+    here = {"dlib": "package", "facenet": "mirror", "arcface-r50": "cache"}  # of which the last has no threshold
+    loaded = recognizers.load("dlib", torch.device("cpu"))
     monkeypatch.setattr(store, "installed", lambda card: here.get(card.name, ""))
+    named = partial(replace, loaded.card)
+    monkeypatch.setattr(recognizers, "load", lambda name, on: Recognizer(named(name=name), loaded.network))
     words = (album / "1.jpg", "--against", album / "mine/2.png")
-    run(*words)
-    told = "asked: dlib; here are also facenet: --judge NAME, which may be repeated\n"  # arcface-r50 has no threshold
-    assert capfd.readouterr().out.endswith(told)
     run(*words, "--json")
-    assert "asked: " not in capfd.readouterr().out
+    found = json.loads(capfd.readouterr().out)["findings"]
+    assert list(dict.fromkeys(finding["recognizer"] for finding in found)) == ["dlib", "facenet"]
+    run(*words)
+    assert "only dlib was asked" not in capfd.readouterr().out
+
+
+def test_where_dlib_alone_is_here_that_is_said(album, capfd, monkeypatch):
+    monkeypatch.setattr(store, "installed", lambda card: "package" if card.name == "dlib" else "")
+    run(album / "1.jpg", "--against", album / "mine/2.png")
+    assert "only dlib was asked, which cloaks are made against" in capfd.readouterr().out
 
 
 def test_a_damaged_card_of_another_recognizer_is_passed_over(album, capfd):
@@ -164,9 +176,7 @@ def test_a_damaged_card_of_another_recognizer_is_passed_over(album, capfd):
         assert run(album / "1.jpg", "--against", album / "mine/2.png") == 0
     finally:
         bad.unlink()
-    said = capfd.readouterr()
-    assert "asked: " not in said.out
-    assert said.err == ""
+    assert capfd.readouterr().err == ""
 
 
 def test_no_verdict_where_no_program_can_judge(album, capfd):
@@ -210,7 +220,8 @@ def test_programs_decide_by_their_own_rules(album, capfd):
     said = capfd.readouterr().out
     assert "verdict: RECOGNIZED by face_recognition" in said
     assert "know nobody from these clear photos (give more): immich" in said
-    assert "stands in for the program's own recognizer" in said
+    assert "the program's own recognizer is not here" in said
+    assert "only dlib was asked, which cloaks are made against" in said
     assert run(album / "1.jpg", *words, "--json") == 0
     told = {each["program"]: each for each in json.loads(capfd.readouterr().out)["opinions"]}
     assert {name: (each["own"], each["same"]) for name, each in told.items()} == {

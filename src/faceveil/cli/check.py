@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
+ALONE = "only dlib was asked, which cloaks are made against: others may still know the person"
+
 
 @app.command()
 def check(
@@ -45,7 +47,7 @@ def check(
         list[str] | None,
         typer.Option(
             help="Measure with this recognizer (may be repeated).",
-            show_default="dlib; with --as the program's, if here",
+            show_default="all that are here; with --as the program's, or dlib",
         ),
     ] = None,
     programs: Annotated[
@@ -83,6 +85,7 @@ def check(
     from faceveil.faces.detect import Detector
     from faceveil.jobs import cloaked_in, photos_in
     from faceveil.photo import Photo
+    from faceveil.recognizers import store
 
     _all_there([cloaked, *against, *([gallery] if gallery else [])])
     if cloaked.is_dir() and not programs:
@@ -98,7 +101,8 @@ def check(
             fail(_left_out(cloaked, rest))
         _check_as(programs, judge, on, shared, own, photos_in(gallery) if gallery else [], as_json)
         return
-    judges = [recognizers.load(name, on) for name in judge or ["dlib"]]
+    asked = judge or [card.name for card in store.judges()]
+    judges = [recognizers.load(name, on) for name in asked]
     people: dict[str, list[Path]] = {}
     for photo in photos_in(gallery) if gallery else ():
         people.setdefault(photo.stem if photo.parent == gallery else str(photo.parent), []).append(photo)
@@ -110,7 +114,8 @@ def check(
     else:
         _show(cloaked, found)
         _tell_crowded(found.crowded)
-        _tell_unasked([each.name for each in judges])
+        if asked == ["dlib"]:
+            print(f"{ALONE}; another is had with: faceveil weights pull mobilefacenet-foamliu")
     if any(finding.matched for finding in found.findings):
         raise typer.Exit(FAILED)
 
@@ -177,7 +182,7 @@ def _show_opinions(found: "Opinions") -> None:
     cloaked, clear = len(found.cloaked), len(found.clear)
     for opinion in found.opinions:
         color = "red" if opinion.recognized else "green" if opinion.judged else "yellow"
-        who = opinion.recognizer if opinion.own else f"{opinion.recognizer} *"
+        who = opinion.recognizer if opinion.own else f"{opinion.recognizer} (stand-in)"
         table.add_row(
             opinion.program,
             who,
@@ -193,7 +198,11 @@ def _show_opinions(found: "Opinions") -> None:
         "MTCNN finds the faces for all programs; their own detectors may find others",
     ]
     if not all(opinion.own for opinion in found.opinions):
-        said.insert(0, "* stands in for the program's own recognizer, at its own threshold")
+        said.insert(
+            0, "stand-in: the program's own recognizer is not here; this one judges in its place, at its own threshold"
+        )
+    if {opinion.recognizer for opinion in found.opinions} == {"dlib"}:
+        said.append(ALONE)
     for line in said:
         console.print(line, highlight=False)
     print(f"verdict: {_verdict(found)}")
@@ -204,9 +213,9 @@ def _verdict(found: "Opinions") -> str:
     unknown = f"they know nobody from these clear photos (give more): {', '.join(found.undecided)}"
     if not (found.recognizing or found.misled):
         return f"NOTHING could be judged by these programs, as {unknown}"
-    said = f"not recognized by {', '.join(found.misled)}"
-    if found.recognizing:
-        said = f"RECOGNIZED by {', '.join(found.recognizing)}"
+    own = {opinion.program for opinion in found.opinions if opinion.own}
+    who = [name if name in own else f"{name} (by a stand-in)" for name in found.recognizing or found.misled]
+    said = f"{'RECOGNIZED' if found.recognizing else 'not recognized'} by {', '.join(who)}"
     return f"{said}\nnot to be judged, as {unknown}" if found.undecided else said
 
 
@@ -235,15 +244,6 @@ def _show(cloaked: Path, found: "Check") -> None:
         print(f"verdict: RECOGNIZED in up to {most} of {len(found.photos)} clear photos")
     else:
         print(f"verdict: not recognized in any of {len(found.photos)} clear photos, by these recognizers")
-
-
-def _tell_unasked(asked: list[str]) -> None:
-    """Say which recognizers are here, and could have measured as well."""
-    from faceveil.recognizers import store
-
-    here = [card.name for card in store.here() if card.judges and store.installed(card) != "damaged"]
-    if rest := [name for name in here if name not in asked]:
-        print(f"asked: {', '.join(asked)}; here are also {', '.join(rest)}: --judge NAME, which may be repeated")
 
 
 def _report(cloaked: Path, found: "Check") -> dict[str, object]:

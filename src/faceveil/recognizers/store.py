@@ -77,6 +77,11 @@ def here() -> list[Card]:
     return [card for card in cards.read_all()[0] if installed(card)]
 
 
+def judges() -> list[Card]:
+    """The cards of recognizers that are here, and can judge."""
+    return [card for card in here() if card.judges]
+
+
 def size(card: Card) -> int:
     """How many bytes the weights take in memory."""
     return sum(4 * tensor.numel() for tensor in _empty(card).state_dict().values())
