@@ -97,6 +97,7 @@ def test_nobody_held_out_is_learned_from_and_thresholds_come_from_them(tmp_path)
     near = torch.cdist(first, second).flatten().sort().values
     assert done.recognizer.card.thresholds["far_1e-2"] == pytest.approx(near[int(0.01 * len(near))].item(), abs=1e-6)
     assert done.recognizer.threshold == done.recognizer.card.thresholds["far_1e-3"]
+    assert done.recognizer.card.measured == {"strangers": len(near)}
 
 
 def test_who_hardly_tells_people_apart_gets_no_threshold():
@@ -105,6 +106,16 @@ def test_who_hardly_tells_people_apart_gets_no_threshold():
     mixed = replace(faces, labels=np.where(faces.labels >= 0, np.arange(len(faces.labels)) % 2, -1))
     assert hardening._calibrated(net, faces, known).thresholds.keys() == {"far_1e-2", "far_1e-3", "far_1e-4"}
     assert hardening._calibrated(net, mixed, known) == net.card
+
+
+@pytest.mark.parametrize(("last", "found"), [(5.2, False), (4.4, True)], ids=["auc 5/8", "auc 6/8"])
+def test_people_are_told_apart_where_three_quarters_of_the_comparisons_are_right(monkeypatch, last, found):
+    """Two people's photos on a line: of 2 distances within a person and 4 between them, so many are in order."""
+    places = torch.tensor([[0.0], [2.0], [2.5], [last]])
+    monkeypatch.setattr(hardening, "_features", lambda recognizer, faces, rows: places[rows])
+    faces, net = replace(crowd(2, 2), labels=np.array([0, 0, 1, 1])), recognizer(normalized=False)
+    card = hardening._calibrated(net, faces, np.arange(4))
+    assert card == (replace(net.card, thresholds=card.thresholds, measured={"strangers": 4}) if found else net.card)
 
 
 def test_clear_photos_alone_may_teach(tmp_path):
@@ -117,6 +128,15 @@ def test_the_card_tells_what_was_learned_from(tmp_path):
     assert card.name == "harder"
     photos = 6 * 6 - ("p7" in run(tmp_path, name="harder").people)
     assert card.trained_on.endswith(f"then {photos} photos of 6 people, clear and cloaked with bim")
+
+
+@pytest.mark.parametrize(("scratch", "kin"), [(False, "first"), (True, "toy-0-hardened")])
+def test_is_kin_of_the_first_that_it_comes_from_and_of_nobody_from_scratch(tmp_path, scratch, kin):
+    net = recognizer()
+    net.card = replace(net.card, origin="first")
+    course = replace(COURSE, epochs=1, scratch=scratch)
+    done = harden(net, crowd(), (), tmp_path, course, engine=Engine("cpu"))
+    assert done.recognizer.card.kin == kin
 
 
 def test_a_run_that_was_stopped_ends_with_the_same_weights(tmp_path):
