@@ -79,6 +79,70 @@ def test_another_seed_shows_another_order(tmp_path):
     assert not torch.equal(run(tmp_path / "0", 1)[0].weight, run(tmp_path / "1", 1, seed=1)[0].weight)
 
 
+@pytest.mark.parametrize(("count", "sizes"), [(64, [16] * 4), (40, [16, 16]), (9, [9])])
+def test_each_epoch_shows_whole_batches_in_an_order_of_its_own(tmp_path, count, sizes):
+    seen = []
+
+    def watch(chosen):
+        seen.append(chosen)
+        return read(chosen)
+
+    train(learner(), step, Examples(count, watch), tmp_path, epochs=2, batch=16, engine=Engine("cpu"))
+    assert [len(chosen) for chosen in seen] == 2 * sizes
+    first, second = (np.concatenate(some).tolist() for some in (seen[: len(sizes)], seen[len(sizes) :]))
+    assert first != second
+    assert all(len(set(each)) == sum(sizes) and set(each) <= set(range(count)) for each in (first, second))
+
+
+def test_what_is_drawn_differs_from_epoch_to_epoch_and_not_where_a_run_goes_on(tmp_path):
+    """Of the step's own generator, and of torch's, as by dropout."""
+
+    def draws(folder, *epochs):
+        drawn = []
+
+        def draw(shop, batch):
+            drawn.append((float(torch.rand((), generator=shop.generator)), float(torch.rand(()))))
+            return {"error": batch.sum()}
+
+        for until in epochs:
+            torch.manual_seed(until)
+            train(learner(until), draw, Examples(64, read), folder, epochs=until, batch=64, engine=Engine("cpu"))
+        return drawn
+
+    whole = draws(tmp_path / "whole", 3)
+    assert draws(tmp_path / "parts", 1, 3) == whole
+    assert all(len(set(each)) == 3 for each in zip(*whole, strict=True))
+
+
+def test_modules_learn_in_training_and_are_judged_in_use(tmp_path):
+    learners, modes = learner(), []
+
+    def watch(shop, batch):
+        modes.append(shop.modules["line"].training)
+        return step(shop, batch)
+
+    def judge(epoch):
+        modes.append(learners["line"].module.training)
+        return {}
+
+    train(learners, watch, Examples(64, read), tmp_path, epochs=2, batch=32, engine=Engine("cpu"), judge=judge)
+    assert modes == [True, True, False] * 2
+
+
+def test_an_epoch_s_figure_is_the_mean_of_its_batches_losses(tmp_path):
+    losses = iter([1.0, 2.0, 6.0, 7.0])
+    history = train(
+        learner(),
+        lambda shop, batch: {"error": torch.tensor(next(losses))},
+        Examples(64, read),
+        tmp_path,
+        epochs=1,
+        batch=16,
+        engine=Engine("cpu"),
+    )
+    assert history == [{"error": 4.0}]
+
+
 def test_trains_in_mixed_precision(tmp_path):
     module, _ = run(tmp_path, 60, engine=Engine("cpu", "bf16-mixed"))
     assert module.weight.dtype == torch.float32
