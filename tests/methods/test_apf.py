@@ -13,6 +13,7 @@ from faceveil.attacks.budget import Linf
 from faceveil.attacks.gradient import mim
 from faceveil.attacks.quantization import Grid
 from faceveil.errors import SettingError, WeightsError
+from faceveil.methods import apf
 from faceveil.methods.apf import Apf, learning
 from faceveil.methods.apf.cloud import Cloud, Enhancement, UNet, load
 from faceveil.methods.apf.device import ATTACKS, build
@@ -74,6 +75,15 @@ def test_delta_sends_photos_of_one_person_to_different_places():
         return float((found[0].sign() == found[1].sign()).float().mean())
 
     assert alike(1.0) < alike(0.0) - 0.05
+
+
+@pytest.mark.parametrize("scatter", [1.0, 10.0])
+def test_delta_is_as_long_as_in_the_paper_or_so_many_times_as_long(monkeypatch, scatter):
+    """Section 4.3.2: at most 0.07."""
+    reaches = []
+    monkeypatch.setattr(apf, "scattered", lambda own, draw, reach: reaches.append(reach) or own)
+    Apf((PROBE,), "fgsm", scatter=scatter).gradient(scene(pictures(2)))
+    assert reaches == pytest.approx([0.07 * scatter] * 2)
 
 
 def test_a_delta_of_ten_times_the_length_leads_further_apart():
@@ -236,6 +246,80 @@ def test_eq_4_turns_gradients_toward_the_servers_and_leaves_them_as_strong(lesso
 
     assert alike(cloud(given)) > 1.2 * alike(given)
     assert cloud(given).norm() > given.norm()
+
+
+def given_and_enrolled(lesson, attack="i-fgsm"):
+    """The photos of all pairs, those that are enrolled, and the probe's gradients away from these."""
+    here, there = (lesson.faces.read(np.array(some)) for some in zip(*lesson.pairs, strict=True))
+    method = Apf((PROBE,), attack, steps=3, scatter=False)
+    return here, there, method.gradient(scene(here), scene(there).embed())
+
+
+@pytest.mark.parametrize("values", [0, 2])
+def test_eq_9_leads_from_those_enrolled_in_units_of_each_server_s_threshold(lesson, tmp_path, values):
+    """Its first loss, of all pairs and two servers (Eq. 10), by a cloud that starts as the identity."""
+    other = recognizer(2, template="arcface")
+    other.card = replace(other.card, thresholds={"published": 1.5})
+    alone = replace(lesson.learning, width=24, enhanced=False, values=values, transfers=0, epochs=1, batch=24)
+    _, history = replace(lesson, folder=tmp_path, servers=(SERVER, other), learning=alone).learn()
+    here, there, noise = given_and_enrolled(lesson)
+    if values:  # the signs alone are sent
+        noise = torch.where(noise >= 0, 8 / 255, -8 / 255)
+    seen = (here + noise).clamp(0, 1)
+    away = [float(distance(net(seen), net(there)).mean()) / unit for net, unit in ((SERVER, 0.5), (other, 1.5))]
+    assert history[0]["dodging"] == pytest.approx(-sum(away) / 2, abs=1e-3)
+
+
+def test_eq_9_starts_with_a_quarter_of_u_and_teaches_both_t_and_e(lesson, tmp_path):
+    learning = replace(lesson.learning, width=24, ascents=3, transfers=0, epochs=1, batch=24)
+    cloud, history = replace(lesson, folder=tmp_path, learning=learning).learn()
+    here, there, noise = given_and_enrolled(lesson)
+    changed = (noise + cloud.universal * (8 / 255) / 4).clamp(-8 / 255, 8 / 255)
+    away = distance(SERVER((here + changed).clamp(0, 1)), SERVER(there)).mean()
+    assert history[0]["dodging"] == pytest.approx(-float(away) / 0.5, abs=1e-3)
+    torch.manual_seed(0)
+    start = Cloud(24, size=(12, 12)).state_dict()
+    moved = {name for name, tensor in cloud.state_dict().items() if not torch.equal(tensor, start[name])}
+    enhancement = {f"enhancement.{name}" for name in ("beta", "gamma", "convolution.weight", "convolution.bias")}
+    assert moved >= enhancement | {"transfer.up.3.weight", "transfer.up.3.bias"}
+
+
+def test_eq_4_gives_t_shares_of_epsilon_as_eq_9_does(lesson, tmp_path, monkeypatch):
+    seen, forward = [], UNet.forward
+
+    def watch(self, x):
+        seen.append(float(x.abs().max()))
+        return forward(self, x)
+
+    monkeypatch.setattr(UNet, "forward", watch)
+    learning = replace(lesson.learning, attack="fgsm", enhanced=False, epsilon=4.0, transfers=1, epochs=1)
+    replace(lesson, folder=tmp_path, learning=learning).learn()
+    assert len(seen) == 2 * 3
+    assert seen == pytest.approx(6 * [1.0], abs=0.03)
+
+
+def test_gradients_lead_from_near_the_photo_itself_where_nobody_is_enrolled(lesson, tmp_path):
+    """As they do where the cloud is used (Eq. 13)."""
+    small = replace(lesson, folder=tmp_path, learning=replace(lesson.learning, own=True))
+    small._keep((PROBE,), "fgsm")
+    expected = Apf((PROBE,), "fgsm").gradient(scene(given_and_enrolled(lesson)[0]))
+    assert torch.allclose(small._kept((PROBE,), "fgsm", np.arange(24)), expected, atol=1e-4)
+
+
+def test_u_leads_away_in_units_of_each_server_s_threshold(lesson, tmp_path):
+    """One whose strangers are a billion apart hardly counts."""
+    learning = replace(lesson.learning, transfers=0, epochs=0, ascents=3)
+
+    def u(threshold=None):
+        other = recognizer(2, template="arcface")
+        other.card = replace(other.card, thresholds={"published": threshold})
+        servers = (SERVER, other) if threshold else (SERVER,)
+        cloud, _ = replace(lesson, folder=tmp_path / str(threshold), servers=servers, learning=learning).learn()
+        return cloud.universal
+
+    alone = u()
+    assert (u(1e9) == alone).float().mean() > 0.99
+    assert (u(0.5) == alone).float().mean() < 0.95
 
 
 def test_u_leads_away_from_people(lesson, tmp_path):
