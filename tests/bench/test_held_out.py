@@ -1,16 +1,23 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from attacks.toys import recognizer
 from bench.miniature import album
 from faceveil import datasets, recognizers
-from faceveil.bench import Cell, Plan, run
-from faceveil.bench.held_out import ALL, FRONTIER, HELD_OUT, ZOO, against, at, besides
-from faceveil.bench.material import People
+from faceveil.bench import Cell, Plan, held_out, run
+from faceveil.bench.held_out import ALL, FRONTIER, HELD_OUT, TREATMENTS, ZOO, against, at, besides
+from faceveil.bench.material import Material, People
+from faceveil.datasets import Faces
+from faceveil.datasets.preparation import whole
 from faceveil.errors import SettingError
-from faceveil.photo import Photo
+from faceveil.faces.detect import Detector
+from faceveil.methods.veil import STRENGTHS
+from faceveil.photo import Photo, jpeg
+from faceveil.protocols.robustness import shrink
 from people import portrait
 
 
@@ -25,9 +32,9 @@ def photos(tmp_path_factory):
     return folder
 
 
-def judge(seed):
+def judge(seed, published=0.5, strangers=0.5):
     toy = recognizer(seed)
-    toy.card = replace(toy.card, thresholds={"published": 0.5, "far_1e-3": 0.5})
+    toy.card = replace(toy.card, thresholds={"published": published, "far_1e-3": strangers})
     return toy
 
 
@@ -36,18 +43,62 @@ def test_cloaks_whole_photos_and_lets_others_judge_the_files(experiment, photos,
     experiment = replace(experiment, quick=Plan(People(2, 2), experiment.quick.settings))
     kin = judge(3)
     kin.card = replace(kin.card, origin="toy-0")
-    judges = [judge(0), judge(1), judge(2), kin]  # the last was not held out: it was trained on from what is attacked
+    # no two embeddings are 3 apart, any two 0.02 or more; the last was not held out: it is kin to what is attacked
+    judges = [judge(0), judge(1, published=0.02, strangers=3.0), judge(2, published=3.0, strangers=0.02), kin]
     done = run(experiment, {"a": datasets.open(photos)}, [tuple(judges[:1])], tmp_path, judges=judges, quick=True)
     for cell in done.cells:
         assert len(cell.found["probes"]) == 2
         assert cell.found["quality"]["SSIM"]["mean"] < 1
         for found in cell.found["judged"]["JPEG 75"].values():
             assert found["cloaked"]["pairs"] == [1, 1]
+        for name, missed, said in (("toy-1", 0, True), ("toy-2", 1, False)):  # pairs by 1e-3, verdicts by the authors
+            for found in (cell.found["judged"][steps][name] for steps in TREATMENTS):
+                assert (found["cloaked"]["missed"], found["clear"]["missed"]) == ([missed] * 2, [missed] * 2)
+                assert (found["said"], found["twice"], found["together"]) == ([said] * 2, missed, missed)
     table = experiment.table(done.cells)
     columns = [table.columns.index(name) for name in ("people", "judge")]
     shown = [tuple(row[i] for i in columns) for row in table.rows]
     assert shown == [("2", "toy-1"), ("2", "toy-2"), ("2", "mean")] * len(done.cells)
     assert experiment.figures(done.cells)
+
+
+def test_clear_and_cloaked_photos_are_compared_with_the_persons_others(monkeypatch):
+    """Places on a line: two people's other photos at 0 and 10, theirs before at 1 and 9, cloaked at 9 and 6.5."""
+    places = {"before": [1.0, 9.0], "after": [9.0, 6.5], "known": [1.0, 0.0, 9.0, 10.0]}
+    place = {name: torch.tensor(each)[:, None] for name, each in places.items()}
+    names = tuple("abcd")
+    faces = Faces(names, np.array([0, 0, 1, 1]), ("p", "q"), {}, np.arange(4), np.zeros((4, 12, 12, 3), np.uint8))
+    net, other = recognizer(), judge(1, published=4.0, strangers=2.0)
+    material = Material((), {net.wanted: faces}, faces.compare([]), (net,), (other,), 0, Path())
+    material.embedded[other.name] = place["known"]
+    monkeypatch.setattr(held_out, "sightings", lambda *given, cloaked: "after" if cloaked else "before")
+    monkeypatch.setattr(held_out, "embed", lambda judge, version: place[version])
+    judged = held_out._judged(material, np.array([0, 2]), [], Detector("cpu"), ("JPEG 75",))
+    assert judged == {
+        other.name: {
+            "clear": {"missed": [0, 0], "pairs": [1, 1], "rank": 0.0},
+            "cloaked": {"missed": [1, 1], "pairs": [1, 1], "rank": 0.5},
+            "said": [True, False],
+        }
+    }
+
+
+def test_what_a_website_does_is_done_to_the_file_or_to_the_photo_as_it_was(monkeypatch):
+    monkeypatch.setattr(held_out, "find_again", lambda detector, photos, clear, faces: photos)
+    clear, shared = portrait(), portrait()[:, ::-1]
+    seen = [held_out.Seen(clear, whole([clear])[0][0], shared)]
+    for cloaked, pixels in ((False, clear), (True, shared)):
+        (found,) = held_out.sightings(Detector("cpu"), seen, ("size 0.5", "JPEG 75"), cloaked=cloaked)
+        assert np.array_equal(found, jpeg(shrink(pixels, 0.5), 75))
+
+
+def test_peers_are_as_strong_as_the_settings_say():
+    def made(**settings):
+        return held_out.method((recognizer(),), settings, 0)
+
+    for name in ("tip-im", "m-di2", "bim"):
+        assert made(method=name, epsilon=4.0).epsilon == 4
+    assert len({made(method="veil", strength=strength).quality for strength in STRENGTHS}) == len(STRENGTHS)
 
 
 def test_shares_are_those_of_pairs_and_of_photos_that_match_nothing():
