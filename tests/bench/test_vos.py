@@ -7,12 +7,12 @@ import torch
 from attacks.toys import recognizer
 from bench.miniature import album, counting
 from faceveil import datasets
-from faceveil.bench import Plan, run
+from faceveil.bench import Plan, run, vos
 from faceveil.bench.base import Cell
 from faceveil.bench.material import People, without
 from faceveil.bench.vos import HARDENING, KINDS
 from faceveil.errors import SettingError
-from faceveil.hardening import Course, Obfuscator, harden
+from faceveil.hardening import Course, Hardened, Obfuscator, harden
 from faceveil.protocols.verification import all_pairs, equal_error_rate, false_non_match_rate, threshold_below
 
 LEARN = People(5, 3)
@@ -117,6 +117,46 @@ def test_papers_numbers_stand_beside_what_they_were_measured_for(done):
     nothing = ("", "")
     assert papers[:4] == [("91.0", "0.55"), ("90.7", "0.65"), nothing, nothing]
     assert papers[4:] == [("76.7", "7.90"), nothing, nothing, nothing]
+
+
+def test_a_lesson_is_as_the_settings_say(photos, net, tmp_path, monkeypatch):
+    given = []
+
+    def watch(base, faces, obfuscators, folder, course, **settings):
+        given.append(([each.name for each in obfuscators], course))
+        return Hardened(base, (), [])
+
+    monkeypatch.setattr(vos, "harden", watch)
+    small = replace(HARDENING, full=Plan(People(4, 2), ({**AT_BASE, "epochs": 3, "anchor": 7.0},), LEARN))
+    run(small, {"a": photos}, [(net,)], tmp_path, seed=5)
+    assert given == [(["bim"], Course(epochs=3, anchor=7.0, seed=5))]
+
+
+def test_fewer_than_one_stranger_in_a_thousand_lie_below_the_threshold():
+    """Sixty people on a line, neighbors 1.01, 1.03, 1.05 ... apart, and another photo of the first one, far away."""
+    labels = np.array([*range(60), 0])
+    places = torch.tensor([*(i + i * i / 100 for i in range(60)), -200.0])[:, None]
+    found = vos._judged(places, places[:1], labels, np.array([0]))
+    strangers = 61 * 60 // 2 - 1
+    assert found["threshold"] == pytest.approx(1.03, abs=5e-3)
+    assert found[KINDS[0]]["far"] == pytest.approx(1 / strangers)
+    assert (found[KINDS[0]]["missed"], found[KINDS[0]]["impostor pairs"]) == (1, strangers)
+
+
+def test_numbers_stand_below_their_names():
+    def judged(shift):
+        return {kind: {"missed": (shift + i) / 100, "eer": (shift + 10 + i) / 100} for i, kind in enumerate(KINDS)}
+
+    found = {"before": judged(1), "after": judged(51), "ssim": {"mean": 0.5}}
+    (row,) = HARDENING.table([Cell("a", "net", AT_BASE, 1.0, found)]).rows
+    names = HARDENING.table([]).columns
+    shown = {
+        name if name not in ("after", "paper") else f"{names[i - 1]}, {name}": row[i] for i, name in enumerate(names)
+    }
+    assert (shown["ASR before"], shown["ASR after"]) == ("2.00", "52.00")
+    for name, before in (("FRR clear", 1), ("EER clear", 11), ("EER mixed", 12), ("EER obfuscated", 13)):
+        assert (shown[f"{name} before"], shown[f"{name} before, after"]) == (f"{before}.00", f"{before + 50}.00")
+    assert shown["SSIM"] == "0.500"
 
 
 def test_shows_the_histograms_of_clear_pairs_once_and_of_each_cell(done):
