@@ -110,6 +110,13 @@ def test_sends_the_sign_alone_and_nothing_else():
     }
 
 
+def test_an_address_may_be_a_folder_s_and_end_with_a_slash():
+    with answering((200, LEVELS, noise())) as (url, asked):
+        for place in ("/", "/cloud", "/cloud/"):
+            remote(url + place)[0](GRADIENTS)
+    assert [path for path, *_ in asked] == ["/v1/noise", "/cloud/v1/noise", "/cloud/v1/noise"]
+
+
 def test_sends_many_faces_in_several_requests():
     with answering((200, LEVELS, noise(2)), (200, LEVELS, noise(1))) as (url, asked):
         found = remote(url, together=2)[0](GRADIENTS)

@@ -21,7 +21,7 @@ from faceveil.attacks.quantization import Grid
 from faceveil.errors import SettingError
 from faceveil.service import journal, wire
 from faceveil.service.batching import Batcher, Model
-from faceveil.service.server import Limits
+from faceveil.service.server import Limits, application
 
 HEADERS = {"Content-Type": wire.MEDIA_TYPE}
 
@@ -64,6 +64,24 @@ def test_answers_with_what_the_cloud_makes_within_epsilon(client, values, epsilo
     expected = Curved()(Grid(8, values).noise(asked.codes)) * epsilon / 8
     assert (answer.model, answer.grid) == ("toy", Grid(epsilon, 2 * epsilon + 1))
     assert (255 * (answer.grid.noise(answer.codes) - expected)).abs().max() <= 0.5 + 1e-4
+
+
+def test_a_model_of_another_epsilon_sees_its_own_and_what_it_makes_is_scaled_back():
+    """Asked for 8 levels, a model of 4 that halves what it sees is given 4, makes 2 and answers 4."""
+    seen = []
+
+    def halve(gradients):
+        seen.append(255 * gradients)
+        return gradients / 2
+
+    asked = message()
+    with TestClient(application(Model("toy", halve, epsilon=4.0))) as client:
+        assert client.get("/ready").json()["epsilon"] == 4
+        answer = wire.read(ask(client, bytes(asked)).content)
+    signs = 2.0 * asked.codes - 1
+    assert torch.allclose(seen[-1], 4 * signs)
+    assert answer.grid == Grid(8, 17)
+    assert torch.allclose(255 * answer.grid.noise(answer.codes), 4 * signs)
 
 
 def test_requests_at_one_time_go_together_and_get_what_each_gets_alone():
@@ -116,6 +134,20 @@ def test_what_does_not_fit_is_told_to_come_again():
     assert {each.status_code for each in refused} == {503} == {busy.status_code}
     assert {each.headers["Retry-After"] for each in refused} == {"7"}
     assert {each.status_code for each in (*accepted, ready, later)} == {200}
+
+
+def test_faces_of_two_bits_take_twice_the_room():
+    gate = Gate()
+
+    async def crowd():
+        async with asynchronous(app_of(gate, Limits(faces=2, waiting=4))) as client:
+            accepted = asyncio.create_task(ask(client, bytes(message(2, 3))))
+            await settled()
+            refused = await ask(client)
+            gate.open.set()
+            return (await accepted).status_code, refused.status_code
+
+    assert asyncio.run(crowd()) == (200, 503)
 
 
 def test_an_answer_that_takes_too_long_is_given_up():
@@ -347,7 +379,8 @@ def test_other_places_and_verbs_are_refused_in_the_same_words(client):
 def test_only_bearers_of_the_token_are_served(given):
     headers = {} if given is None else {"Authorization": given.encode("latin-1")}
     with TestClient(app_of(token=TOKEN)) as client:
-        assert ask(client, **headers).status_code == 401
+        refused = ask(client, **headers)
+        assert (refused.status_code, refused.headers["WWW-Authenticate"]) == (401, "Bearer")
         assert client.get("/metrics", headers=headers).status_code == 401
         assert client.get("/health").status_code == client.get("/ready").status_code == 200
         assert ask(client, Authorization="bearer secret").status_code == 200
