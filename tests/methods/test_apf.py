@@ -310,16 +310,19 @@ def test_u_leads_away_in_units_of_each_server_s_threshold(lesson, tmp_path):
     """One whose strangers are a billion apart hardly counts."""
     learning = replace(lesson.learning, transfers=0, epochs=0, ascents=3)
 
-    def u(threshold=None):
-        other = recognizer(2, template="arcface")
-        other.card = replace(other.card, thresholds={"published": threshold})
-        servers = (SERVER, other) if threshold else (SERVER,)
-        cloud, _ = replace(lesson, folder=tmp_path / str(threshold), servers=servers, learning=learning).learn()
+    def other(threshold):
+        net = recognizer(2, template="arcface")
+        net.card = replace(net.card, thresholds={"published": threshold})
+        return net
+
+    def u(*servers):
+        folder = tmp_path / str([server.threshold for server in servers])
+        cloud, _ = replace(lesson, folder=folder, servers=servers, learning=learning).learn()
         return cloud.universal
 
-    alone = u()
-    assert (u(1e9) == alone).float().mean() > 0.99
-    assert (u(0.5) == alone).float().mean() < 0.95
+    alone = u(SERVER)
+    assert (u(SERVER, other(1e9)) == alone).float().mean() > 0.99
+    assert (u(SERVER, other(0.5)) == alone).float().mean() < 0.95
 
 
 def test_u_leads_away_from_people(lesson, tmp_path):
