@@ -90,8 +90,8 @@ def test_what_is_seen_too_plainly_comes_back_along_the_error_and_what_is_not_sta
         changed = budget.project(changed, images)
     assert (before > 3.5).all()
     assert (budget.visibility(changed) < 2.2).all()
-    near = (images + change_of_brightness(2, 0.002)).clamp(0, 1)
-    assert torch.equal(budget.project(near, images), near)
+    near = 0.3 + 0.4 * images + change_of_brightness(2, 0.002)
+    assert torch.allclose(unseen(0.3 + 0.4 * images, 2.0).project(near, 0.3 + 0.4 * images), near, rtol=0, atol=1e-7)
 
 
 def test_some_images_can_be_chosen_of_what_is_unseen():
@@ -120,6 +120,20 @@ def test_no_channel_moves_beyond_the_levels_and_no_hue_changes():
     assert 255 * both.abs().max() <= 5 + 1e-3
     back = unseen(images, 1.0).project(images + change_of_brightness(2, 0.03), images) - images
     assert torch.allclose(back, back.mean(1, keepdim=True).expand_as(back), atol=1e-6)
+
+
+def test_no_hue_changes_where_a_channel_is_near_its_end():
+    """A dark red has no darker shade of as much color, and a little room to be lit; a gray has both."""
+    images = torch.full((1, 3, 48, 48), 0.5)
+    images[..., 20, 20], images[..., 30, 30] = torch.tensor([0.3, 0.1, 0.0]), torch.tensor([1.0, 0.98, 0.4])
+    budget = unseen(images, 1e3)
+    for way, red, light in ((-0.1, 0.0, -0.1), (0.1, 0.1, 0.0)):
+        moved = budget.project(images + way, images) - images
+        assert torch.allclose(moved, moved[:, :1].expand_as(moved), atol=1e-7)
+        found = moved[0, 0, 20, 20], moved[0, 0, 30, 30], moved[0, 0, 40, 40]
+        assert torch.stack(found).tolist() == pytest.approx([red, light, way], abs=1e-6)
+        back = budget.project(images + moved - way, images) - images
+        assert torch.allclose(back, back[:, :1].expand_as(back), atol=1e-7)
 
 
 def test_what_is_held_is_the_largest_part_that_is_not_seen():

@@ -125,6 +125,8 @@ class Unlimited(Budget):
 class Unseen(Budget):
     """Changes of brightness that are seen no more plainly than an error of `most`; no channel moves beyond `levels`.
 
+    All channels of a pixel move alike, no farther than the first of them can, so that no hue changes.
+
     `visibility` is that of the clear images. For equal gradients pixels move by the square of `share` [n, 1, h, w],
     nothing where it is 0: gradient descent on changes that are told in units of `share`; their detail is told in units
     of `fine`. A step's root mean square is its size times that of `share`.
@@ -141,14 +143,14 @@ class Unseen(Budget):
 
     def project(self, cloaked: Images, images: Images) -> Images:
         """Newton's step back toward `most`, where a change is seen more: near the budget's edge, not on it."""
-        ball = Linf(self.levels)
-        inside = ball.project(cloaked.detach(), images).requires_grad_()
+        change = self._possible((cloaked.detach() - images).mean(1, keepdim=True), images)
+        inside = (images + change).requires_grad_()
         error = self.visibility(inside)
         gradient = torch.autograd.grad(error.sum(), inside)[0].sum(1, keepdim=True)
         way = self._way(gradient)
         excess = (error.detach() - self.most).clamp(min=0)
         back = excess / (gradient * way).sum((1, 2, 3)).clamp(min=1e-20)
-        return ball.project(inside.detach() - back[:, None, None, None] * way, images)
+        return images + self._possible(change - back[:, None, None, None] * way, images)
 
     def step(self, gradient: Directions, size: float) -> Directions:
         way = self._way(gradient)
@@ -160,7 +162,12 @@ class Unseen(Budget):
 
     def start(self, images: Images, generator: Generator) -> Images:
         noise = 2 * torch.rand(images.shape[2:], generator=generator).to(images.device) - 1
-        return Linf(self.levels).project(images + self.fine * noise / 255, images)
+        return images + self._possible(self.fine * noise / 255, images)
+
+    def _possible(self, change: Directions, images: Images) -> Directions:
+        """What all channels of the images can be changed by."""
+        down, up = images.amin(1, keepdim=True), 1 - images.amax(1, keepdim=True)
+        return torch.clamp(change, -down.clamp(max=self.levels / 255), up.clamp(max=self.levels / 255))
 
     def hold(self, cloaked: Images, images: Images) -> Images:
         """The largest part of each change, to a hundredth, that is seen no more than `most`."""
