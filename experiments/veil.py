@@ -85,7 +85,7 @@ def measure(lfw, out, strength, pairs):
         quality["PSNR"].append(psnr(clear[wider], cloaked[wider]))
         quality["SSIMULACRA2"].append(ssimulacra2(clear[wider], cloaked[wider]))
         sheet.append([clear[wider], cloaked[wider]])
-    save_sheet(sheet[:: len(sheet) // 12][:12], out.with_name(f"{out.name}-sheet.png"))
+    save_sheet(sheet[:: max(1, len(sheet) // 12)][:12], out.with_name(f"{out.name}-sheet.png"))
     row = {"strength": strength, "photos": len(pairs)}
     for name, values in distances.items():
         beyond, median = np.mean(np.array(values) > 0.6), np.median(values)

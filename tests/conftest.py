@@ -1,12 +1,15 @@
 """Settings for every test: one thread, shapes checked at run time, and where the real photos and weights lie."""
 
+import atexit
 import os
+import shutil
 import tempfile
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 # no test depends on which weights this machine happens to hold, nor changes that
 os.environ.pop("FACEVEIL_MIRROR", None)
 os.environ["FACEVEIL_CACHE"] = tempfile.mkdtemp(prefix="faceveil-tests-")
+atexit.register(shutil.rmtree, os.environ["FACEVEIL_CACHE"], ignore_errors=True)
 
 from jaxtyping import install_import_hook
 

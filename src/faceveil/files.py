@@ -55,7 +55,7 @@ def publish(data: bytes, path: Path, *, force: bool = False) -> None:
                 part.unlink()
     except (OSError, ValueError) as error:
         if isinstance(error, FileExistsError) and os.path.lexists(path):
-            found = "exists already; choose another place, or overwrite it with --force"
+            found = "exists already; choose another place, or overwrite it (--force, or force=True in Python)"
         else:
             found = f"cannot be written ({one_line(getattr(error, 'strerror', None) or error)}); choose another place"
         raise UnwritablePhotoError(f"{one_line(path)}: {found}") from error

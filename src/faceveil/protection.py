@@ -20,6 +20,8 @@ from faceveil.files import one_line
 from faceveil.methods import ENSEMBLES, SURROGATES, Method, Personal, build
 from faceveil.methods.album import Album
 from faceveil.methods.scene import Scene
+from faceveil.methods.settings import one_of
+from faceveil.methods.veil import STRENGTHS
 from faceveil.objectives.feature import distance
 from faceveil.photo import Photo
 from faceveil.proof import FaceProof, Sighting, embed, prove
@@ -81,8 +83,11 @@ class Protector:
         choice: Choice | None = None,
         device: str = "auto",
         seed: int = 0,
+        strength: str | None = None,
     ) -> None:
         """Load what a method of `METHODS` needs; `epsilon`, in 8-bit levels, and `settings` are its own.
+
+        veil has a `strength` of `STRENGTHS`: light, balanced (unless given) or strong.
 
         What is not given is as in its paper. Cloaks are made against the `surrogates`: unless they are named, veil's
         and LowKey's against all that are `at_hand`, APF's with its own probe, other methods' against dlib. The `judges`
@@ -116,6 +121,8 @@ class Protector:
                 one.check(guides=one in self.surrogates)
                 _ = template(*one.wanted)  # raises `SettingError` for an alignment that is not known
         own = {"seed": seed, **(settings or {})}
+        if strength is not None:
+            own["quality"] = _quality(strength, method, own)
         if epsilon is not None:
             own["epsilon"] = epsilon
         if targets:
@@ -229,6 +236,16 @@ def at_hand() -> tuple[str, ...]:
     ours = [card for card in here if kinds.count(card.architecture) > 1]
     judge = max(ours, key=lambda card: card.measured.get("accuracy", 0.0), default=None)
     return tuple(card.name for card in here if judge is None or card.kin != judge.kin)
+
+
+def _quality(strength: str, method: str, settings: Mapping[str, Any]) -> float:
+    """The quality of a strength; `SettingError` where it says nothing."""
+    if method != "veil":
+        raise SettingError(f"strength is for veil; give {method} an epsilon")
+    if "quality" in settings:
+        raise SettingError("strength sets the quality; leave out one of both")
+    one_of(STRENGTHS, strength=strength)
+    return STRENGTHS[strength]
 
 
 def cloak(

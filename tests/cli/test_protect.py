@@ -52,7 +52,7 @@ def test_writes_beside_the_photo_and_says_where_and_what(me, capsys):
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        (["--strength", "light", "--method", "bim"], "--strength is for veil"),
+        (["--strength", "light", "--method", "bim"], "strength is for veil; give bim an epsilon"),
         (["--strength", "light", "--set", "quality=40"], "leave out one of --strength and --set quality"),
     ],
 )

@@ -259,7 +259,7 @@ HARDENING = Experiment(
         "anchor, with veil in spite of it. Whoever learned from veil's cloaks knows most of LFW's people in veil's "
         "cloaks, and few in those of APF and TIP-IM. Cloaks made against the hardened recognizer hide from it again, "
         "all or nine of ten. Thresholds lie above the nearest 3 of 3,040 pairs of strangers in LFW, 2 of 2,964 in "
-        "Pins: on more people of LFW more than 0.1 % would pass, and of AdvFaces' 31 % on LFW 0.05 more or less make "
+        "Pins: on more people of LFW more than 0.1 % would pass, and of veil's 31 % on LFW 0.05 more or less make "
         "21 or 42."
     ),
     recognizers=("mobilefacenet-foamliu",),

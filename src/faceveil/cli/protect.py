@@ -158,8 +158,6 @@ def protect(
     others = left_out(photos, output)
     settings = _settings(setting or [])
     settings |= {name: value for name, value in {"select": select, "gamma": gamma}.items() if value is not None}
-    if strength:
-        settings["quality"] = _quality(strength, method, settings)
     if server:
         settings["cloud"] = cloud = _cloud(method, server, epsilon, settings)
         cloud.greet()
@@ -174,6 +172,7 @@ def protect(
         Choice(_faces(faces), Photo.open(only_like, max_pixels) if only_like else None),
         device,
         seed,
+        strength,
     )
     writing = Writing(format, keep_metadata, force, max_pixels, longest)
     tally, reports = _Tally(), []
@@ -236,16 +235,6 @@ def _settings(words: list[str]) -> dict[str, object]:
         except ValueError:
             settings[name] = value
     return settings
-
-
-def _quality(strength: Strength, method: str, settings: dict[str, object]) -> float:
-    from faceveil.methods.veil import STRENGTHS
-
-    if method != "veil":
-        raise SettingError(f"--strength is for veil; say --epsilon for {method}")
-    if "quality" in settings:
-        raise SettingError("--strength sets the quality; leave out one of --strength and --set quality")
-    return STRENGTHS[strength]
 
 
 def _faces(words: str) -> str | list[int]:
