@@ -27,6 +27,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
+    if arguments.steps < 2:
+        parser.error("two steps or more, to tell a step from what is done once")
     torch.set_num_threads(arguments.threads)
     recognizer = recognizers.load("dlib")
     photo = np.ascontiguousarray(astronaut())

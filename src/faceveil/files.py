@@ -26,8 +26,8 @@ def one_line(text: object) -> str:
 
 
 def _fits(character: str) -> bool:
-    """Whether a character is printable, of any width, or joins others."""
-    return character.isprintable() or character == "\u200d" or unicodedata.category(character) == "Zs"
+    """Whether a character is printable, a space of any width, or joins others or keeps them apart."""
+    return character.isprintable() or character in "\u200c\u200d" or unicodedata.category(character) == "Zs"
 
 
 def first(things: Sequence[object], most: int = 5) -> str:

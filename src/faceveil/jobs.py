@@ -195,7 +195,8 @@ def _name(path: Path) -> str:
 def _ignores_case(folder: Path) -> bool:
     """Whether a disk takes "a" and "A" for one letter, as far as the name of a folder that is there tells."""
     for path in (folder, *folder.parents):
-        if path.name.swapcase() != path.name and path.exists():
-            other = path.with_name(path.name.swapcase())
+        swapped = path.name.swapcase()
+        if swapped != path.name == swapped.swapcase() and path.exists():
+            other = path.with_name(swapped)
             return other.exists() and other.samefile(path)
     return False

@@ -87,16 +87,18 @@ class Protector:
     ) -> None:
         """Load what a method of `METHODS` needs; `epsilon`, in 8-bit levels, and `settings` are its own.
 
-        veil has a `strength` of `STRENGTHS`: light, balanced (unless given) or strong.
-
-        What is not given is as in its paper. Cloaks are made against the `surrogates`: unless they are named, veil's
-        and LowKey's against all that are `at_hand`, APF's with its own probe, other methods' against dlib. The `judges`
-        measure them, too: all recognizers on this machine unless they are named. Both are names, or recognizers of
-        one's own on the same device. `targets` are photos of people as whom a method may disguise a face.
+        What is not given is as in its paper; veil's `strength` is light, balanced or strong. Cloaks are made against
+        the `surrogates`: unless they are named, veil's and LowKey's against all that are `at_hand`, APF's with its own
+        probe, other methods' against dlib. The `judges` measure them, too: all recognizers on this machine unless they
+        are named. Both are names, or recognizers of one's own on the same device. `targets` are photos of people as
+        whom a method may disguise a face.
 
         Raises `SettingError` for a method or settings that make no sense, `WeightsError` for a recognizer that is not
         here, has no threshold, or does not fit its card, and `NoFaceError` where `targets` or `only_like` show no face.
         """
+        own = {"seed": seed, **(settings or {})}
+        if strength is not None:
+            own["quality"] = quality(strength, method, own)
         self.device = choose(device)
         if any(isinstance(given, str | Recognizer) for given in (surrogates, judges)) or surrogates in ((), []):
             raise SettingError("surrogates and judges are lists of recognizers or names, and one surrogate is needed")
@@ -120,9 +122,6 @@ class Protector:
             if isinstance(one, Recognizer):
                 one.check(guides=one in self.surrogates)
                 _ = template(*one.wanted)  # raises `SettingError` for an alignment that is not known
-        own = {"seed": seed, **(settings or {})}
-        if strength is not None:
-            own["quality"] = _quality(strength, method, own)
         if epsilon is not None:
             own["epsilon"] = epsilon
         if targets:
@@ -238,12 +237,12 @@ def at_hand() -> tuple[str, ...]:
     return tuple(card.name for card in here if judge is None or card.kin != judge.kin)
 
 
-def _quality(strength: str, method: str, settings: Mapping[str, Any]) -> float:
-    """The quality of a strength; `SettingError` where it says nothing."""
+def quality(strength: str, method: str, settings: Mapping[str, Any]) -> float:
+    """The quality that a strength stands for; `SettingError` for another method than veil, or beside a quality."""
     if method != "veil":
         raise SettingError(f"strength is for veil; give {method} an epsilon")
     if "quality" in settings:
-        raise SettingError("strength sets the quality; leave out one of both")
+        raise SettingError("strength sets the quality; leave out one of the two")
     one_of(STRENGTHS, strength=strength)
     return STRENGTHS[strength]
 

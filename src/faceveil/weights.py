@@ -25,6 +25,7 @@ from faceveil.errors import WeightsError
 
 UNPUBLISHED = "unpublished"  # stands for a hash that nobody published: it is recorded when a user adds the file
 PIECE = 2**20
+DOWNLOADS = "downloads"  # the folder beside those of the recognizers
 TIMEOUT = 30  # seconds without an answer
 BEYOND_THE_END = 416  # the status for a range that begins where the file ends
 
@@ -157,8 +158,14 @@ def _fetch(url: str, part: Path, progress: Progress) -> None:
         raise ConnectionError(f"the connection ended after {done} of {total} bytes")
 
 
+def downloaded(file: File) -> list[Path]:
+    """What the cache holds of a file: all of it, or the part that has come."""
+    whole = _download_of(file)
+    return [path for path in (whole, whole.with_suffix(".part")) if path.is_file()]
+
+
 def _download_of(file: File) -> Path:
-    return folder() / "downloads" / file.sha256
+    return folder() / DOWNLOADS / file.sha256
 
 
 def _in_package(file: File) -> Path:

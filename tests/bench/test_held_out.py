@@ -99,7 +99,7 @@ def test_peers_are_as_strong_as_the_settings_say():
 
     for name in ("tip-im", "m-di2", "bim"):
         assert made(method=name, epsilon=4.0).epsilon == 4
-    assert len({made(method="veil", strength=strength).quality for strength in STRENGTHS}) == len(STRENGTHS)
+    assert {name: made(method="veil", strength=name).quality for name in STRENGTHS} == STRENGTHS
 
 
 def test_shares_are_those_of_pairs_and_of_photos_that_match_nothing():

@@ -53,7 +53,7 @@ def test_writes_beside_the_photo_and_says_where_and_what(me, capsys):
     ("settings", "said"),
     [
         (["--strength", "light", "--method", "bim"], "strength is for veil; give bim an epsilon"),
-        (["--strength", "light", "--set", "quality=40"], "leave out one of --strength and --set quality"),
+        (["--strength", "light", "--set", "quality=40"], "strength sets the quality; leave out one of the two"),
     ],
 )
 def test_a_strength_beside_what_it_does_not_suit_is_refused(me, capsys, settings, said):

@@ -87,6 +87,14 @@ def test_what_was_pulled_is_removed_without_a_question_and_the_mirror_stays(shar
     assert run("pull", NAME).stdout == f"{NAME}: cache\n"
 
 
+def test_half_a_download_is_removed():
+    part = weights.folder() / "downloads" / f"{card.read('facenet').sources[0].files[0].sha256}.part"
+    part.parent.mkdir(parents=True)
+    part.touch()
+    store.remove("facenet")
+    assert not part.exists()
+
+
 def test_nothing_is_removed_of_what_a_package_brings():
     with pytest.raises(WeightsError, match="the cache holds nothing of dlib; faceveil weights list says where"):
         store.remove("dlib")

@@ -79,6 +79,8 @@ def test_a_published_name_is_not_taken(network):
         like("../dlib", network)
     with pytest.raises(SettingError, match="FaceNet differs from facenet, which is there, in capitals alone"):
         like("FaceNet", network)
+    with pytest.raises(SettingError, match="downloads is the name of another folder"):
+        like("downloads", network)
 
 
 def test_a_damaged_card_is_named(network):
@@ -105,12 +107,12 @@ def test_a_damaged_card_stops_nobody_else(network, damage):
     assert "dlib" in {each.name for each in faceveil.Protector().judges}
     listed = CliRunner().invoke(app, ["list", "--json"])
     (row,) = (row for row in json.loads(listed.stdout) if row["name"] == NAME)
-    assert row["damaged"].endswith(f"run: faceveil weights remove {NAME}, and train or add it again")
+    assert row["damaged"].endswith(f"run: faceveil weights remove {NAME} --force, and train or add it again")
     assert f"{NAME} " in CliRunner().invoke(app, ["list"]).stdout
     verified = CliRunner().invoke(app, ["verify"])
     assert verified.exit_code == 1
     assert "card.toml is damaged" in verified.stdout
-    assert CliRunner().invoke(app, ["remove", NAME, "--yes"]).stdout == f"{NAME}: removed\n"
+    assert CliRunner().invoke(app, ["remove", NAME, "--force"]).stdout == f"{NAME}: removed\n"
     assert NAME not in card.names()
 
 
@@ -118,17 +120,18 @@ def test_damaged_weights_are_named(network):
     like(NAME, network)
     (kept,) = (weights.folder() / NAME).glob("*.safetensors")
     kept.write_bytes(b"x")
-    with pytest.raises(WeightsError, match=f"damaged; run: faceveil weights remove {NAME}, and train or add it again"):
+    with pytest.raises(
+        WeightsError, match=f"damaged; run: faceveil weights remove {NAME} --force, and train or add it again"
+    ):
         recognizers.load(NAME)
 
 
 def test_is_removed_where_somebody_says_so(network):
     like(NAME, network)
-    asked = CliRunner().invoke(app, ["remove", NAME], input="n\n")
-    assert asked.exit_code == 1
-    assert "nothing brings it back" in asked.output
+    with pytest.raises(SettingError, match=f"{NAME} cannot be pulled again; to remove it nevertheless, add --force"):
+        CliRunner().invoke(app, ["remove", "facenet", NAME], catch_exceptions=False)
     assert card.read(NAME)
-    assert CliRunner().invoke(app, ["remove", NAME], input="y\n").exit_code == 0
+    assert CliRunner().invoke(app, ["remove", NAME, "--force"]).exit_code == 0
     assert NAME not in recognizers.names()
     assert not (weights.folder() / NAME).exists()
     with pytest.raises(SettingError, match=f"no recognizer is called '{NAME}'"):

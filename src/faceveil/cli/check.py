@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from faceveil.cli.report import FAILED, fail, show_json
-from faceveil.errors import SettingError
+from faceveil.errors import SettingError, WeightsError
 from faceveil.files import first, one_line
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from faceveil.checking import Check
     from faceveil.programs import Opinions
+    from faceveil.recognizers import Recognizer
 
 app = typer.Typer()
 
@@ -85,7 +86,6 @@ def check(
     from faceveil.faces.detect import Detector
     from faceveil.jobs import cloaked_in, photos_in
     from faceveil.photo import Photo
-    from faceveil.recognizers import store
 
     _all_there([cloaked, *against, *([gallery] if gallery else [])])
     if cloaked.is_dir() and not programs:
@@ -101,8 +101,7 @@ def check(
             fail(_left_out(cloaked, rest))
         _check_as(programs, judge, on, shared, own, photos_in(gallery) if gallery else [], as_json)
         return
-    asked = judge or [card.name for card in store.judges()]
-    judges = [recognizers.load(name, on) for name in asked]
+    judges = [recognizers.load(name, on) for name in judge] if judge else _all_here(on)
     people: dict[str, list[Path]] = {}
     for photo in photos_in(gallery) if gallery else ():
         people.setdefault(photo.stem if photo.parent == gallery else str(photo.parent), []).append(photo)
@@ -114,7 +113,7 @@ def check(
     else:
         _show(cloaked, found)
         _tell_crowded(found.crowded)
-        if asked == ["dlib"]:
+        if not judge and [each.name for each in judges] == ["dlib"]:
             print(f"{ALONE}; another is had with: faceveil weights pull mobilefacenet-foamliu")
     if any(finding.matched for finding in found.findings):
         raise typer.Exit(FAILED)
@@ -125,6 +124,22 @@ def _all_there(paths: list[Path]) -> None:
     for path in paths:
         if not os.path.lexists(path):
             raise SettingError(f"{one_line(path)}: does not exist; check its path")
+
+
+def _all_here(on: "torch.device") -> list["Recognizer"]:
+    """All recognizers that are here and can judge; says which are damaged."""
+    from faceveil import recognizers
+    from faceveil.recognizers import store
+
+    found = []
+    for card in store.judges():
+        try:
+            found.append(recognizers.load(card.name, on))
+        except WeightsError as error:
+            fail(f"warning: {error}")
+    if not found:
+        raise WeightsError("no recognizer that is here can judge; see: faceveil weights list")
+    return found
 
 
 def _left_out(folder: Path, photos: list[Path]) -> str:
@@ -199,7 +214,7 @@ def _show_opinions(found: "Opinions") -> None:
     ]
     if not all(opinion.own for opinion in found.opinions):
         said.insert(
-            0, "stand-in: the program's own recognizer is not here; this one judges in its place, at its own threshold"
+            0, "stand-in: not the program's own recognizer; it judges in that one's place, at its own threshold"
         )
     if {opinion.recognizer for opinion in found.opinions} == {"dlib"}:
         said.append(ALONE)
@@ -213,7 +228,7 @@ def _verdict(found: "Opinions") -> str:
     unknown = f"they know nobody from these clear photos (give more): {', '.join(found.undecided)}"
     if not (found.recognizing or found.misled):
         return f"NOTHING could be judged by these programs, as {unknown}"
-    own = {opinion.program for opinion in found.opinions if opinion.own}
+    own = {each.program for each in found.opinions if each.own and (each.recognized or not found.recognizing)}
     who = [name if name in own else f"{name} (by a stand-in)" for name in found.recognizing or found.misled]
     said = f"{'RECOGNIZED' if found.recognizing else 'not recognized'} by {', '.join(who)}"
     return f"{said}\nnot to be judged, as {unknown}" if found.undecided else said

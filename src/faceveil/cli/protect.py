@@ -152,12 +152,14 @@ def protect(
     from faceveil.batch import Writing, protect_files
     from faceveil.jobs import described, left_out, plan
     from faceveil.photo import Photo
-    from faceveil.protection import Choice, Protector
+    from faceveil.protection import Choice, Protector, quality
 
     jobs = plan(photos, output, format)
     others = left_out(photos, output)
     settings = _settings(setting or [])
     settings |= {name: value for name, value in {"select": select, "gamma": gamma}.items() if value is not None}
+    if strength:
+        settings["quality"] = quality(strength, method, settings)
     if server:
         settings["cloud"] = cloud = _cloud(method, server, epsilon, settings)
         cloud.greet()
@@ -172,7 +174,6 @@ def protect(
         Choice(_faces(faces), Photo.open(only_like, max_pixels) if only_like else None),
         device,
         seed,
-        strength,
     )
     writing = Writing(format, keep_metadata, force, max_pixels, longest)
     tally, reports = _Tally(), []

@@ -12,7 +12,7 @@ from rich.table import Column, Table
 
 from faceveil import weights
 from faceveil.cli.report import show_json
-from faceveil.errors import WeightsError
+from faceveil.errors import SettingError, WeightsError
 from faceveil.recognizers import card as cards
 from faceveil.recognizers import store
 from faceveil.recognizers.card import Card
@@ -115,20 +115,31 @@ def verify(
 @app.command()
 def remove(
     names: Annotated[list[str], typer.Argument(help="Recognizers, as in the list.")],
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask, even where nothing brings them back.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Also what cannot be pulled again.")] = False,
 ) -> None:
-    """Remove weights from the cache; what was trained here, or added with --like, is gone then.
+    """Remove weights from the cache; those that were trained here, or added, cannot be pulled again.
 
     Recognizers that come with a package, or lie where FACEVEIL_MIRROR says, stay.
 
-    Example: faceveil weights remove mobilefacenet-foamliu-hardened
+    Example: faceveil weights remove facenet
+
+    Example: faceveil weights remove mobilefacenet-foamliu-hardened --force
     """
     for name in names:
         cards.path(name)
-        if not yes and name not in cards.published():
-            typer.confirm(f"{name} is a recognizer of your own, and nothing brings it back; remove it?", abort=True)
+        if not force and not _comes_back(name):
+            raise SettingError(f"{name} cannot be pulled again; to remove it nevertheless, add --force")
+    for name in names:
         store.remove(name)
         typer.echo(f"{name}: removed")
+
+
+def _comes_back(name: str) -> bool:
+    """Whether `pull` can bring a recognizer's weights; never those of a damaged card."""
+    try:
+        return store.to_be_had(cards.read(name))
+    except WeightsError:
+        return False
 
 
 def _row(card: Card) -> dict[str, Any]:

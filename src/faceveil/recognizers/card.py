@@ -147,7 +147,11 @@ def read(name: str) -> Card:
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
         found = f"{place} is damaged ({one_line(error)})"
-        raise WeightsError(f"{found}; run: faceveil weights remove {name}, and train or add it again") from error
+        if name in published():
+            raise WeightsError(f"{found}; install faceveil again") from error
+        raise WeightsError(
+            f"{found}; run: faceveil weights remove {name} --force, and train or add it again"
+        ) from error
 
 
 def read_all() -> tuple[list[Card], dict[str, str]]:
@@ -164,6 +168,8 @@ def read_all() -> tuple[list[Card], dict[str, str]]:
 def check(name: str) -> None:
     """Raises `SettingError` for what cannot be the name of a recognizer that is trained here."""
     cache.check(name, names())
+    if name == weights.DOWNLOADS:
+        raise SettingError(f"{name} is the name of another folder; choose another name")
     if name in published():
         raise SettingError(f"{name} is a published recognizer; choose another name")
 

