@@ -162,6 +162,15 @@ def test_all_recognizers_that_are_here_and_can_judge_are_asked(album, capfd, mon
     assert "only dlib was asked" not in capfd.readouterr().out
 
 
+def test_weights_that_cannot_be_read_are_told_and_passed_over(album, capfd, monkeypatch):
+    here = {"dlib": "package", "facenet": "cache"}  # where there is nothing
+    monkeypatch.setattr(store, "installed", lambda card: here.get(card.name, ""))
+    assert run(album / "1.jpg", "--against", album / "mine/2.png") == 0
+    said = capfd.readouterr()
+    assert "warning: the weights of facenet are not on this machine" in said.err
+    assert "not recognized in any of 1 clear photos" in said.out
+
+
 def test_where_dlib_alone_is_here_that_is_said(album, capfd, monkeypatch):
     monkeypatch.setattr(store, "installed", lambda card: "package" if card.name == "dlib" else "")
     run(album / "1.jpg", "--against", album / "mine/2.png")
