@@ -12,7 +12,7 @@ from faceveil.types import Pixels
 SIDE = 360  # pixels of each panel
 GAP = 16
 LINE = 24
-STRONGER = 4  # times, so that a cloak of 32 levels is shown in full
+STRONGER = 4  # times, so that a cloak of 24 levels, and what JPEG adds to it, is shown in full
 ROLE, FIRST, NEXT = 220, 370, 110  # pixels from the left: whether a recognizer was attacked, and its distances
 RED, GREEN, GRAY, BLACK = (176, 32, 32), (24, 112, 48), (110, 110, 110), (24, 24, 24)
 Color = tuple[int, int, int]

@@ -61,7 +61,7 @@ class Veil(Method):
 
     surrogates: tuple[Recognizer, ...]
     quality: float = STRENGTHS["balanced"]
-    epsilon: float = 32.0
+    epsilon: float = 24.0
     away: float | None = None
     apart: float | None = None
     steps: int | None = None
