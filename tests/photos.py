@@ -150,15 +150,23 @@ def linear_gray_profile() -> bytes:
     return profile(b"mntr", b"GRAY", b"XYZ ", {b"kTRC": curve, b"wtpt": b"XYZ " + bytes(4) + D50})
 
 
-def adobe_rgb_profile() -> bytes:
-    """An ICC profile of Adobe RGB (1998), its primaries to three digits: grays are rounded apart in other spaces."""
+def adobe_rgb_profile(**others: bytes) -> bytes:
+    """An ICC profile of Adobe RGB (1998), its primaries to three digits: grays are rounded apart in other spaces.
+
+    It has other tags, too, where they are given.
+    """
     curve = b"curv" + bytes(4) + struct.pack(">LH", 1, 563) + bytes(2)  # the power 563 / 256
     primaries = {b"rXYZ": (0.610, 0.311, 0.019), b"gXYZ": (0.205, 0.626, 0.061), b"bXYZ": (0.149, 0.063, 0.745)}
     tags = {
         name: struct.pack(">4s4x3l", b"XYZ ", *(round(n * 65536) for n in each)) for name, each in primaries.items()
     }
     tags |= dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve)
-    return profile(b"mntr", b"RGB ", b"XYZ ", tags | {b"wtpt": b"XYZ " + bytes(4) + D50})
+    return profile(
+        b"mntr",
+        b"RGB ",
+        b"XYZ ",
+        tags | {b"wtpt": b"XYZ " + bytes(4) + D50} | {name.encode(): content for name, content in others.items()},
+    )
 
 
 def cmyk_profile() -> bytes:

@@ -243,3 +243,19 @@ def test_a_photo_that_does_not_fit_into_memory_is_not_called_damaged(tmp_path, m
     monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", fail)
     with pytest.raises(UnreadablePhotoError, match=r"large\.png: does not fit into memory; save it smaller$"):
         Photo.open(photo)
+
+
+def test_a_tiff_of_tiles_much_larger_than_itself_is_refused() -> None:
+    side = 5000
+    data = zlib.compress(bytes(side * side), 9)
+    numbers = {256: 10, 257: 10, 258: 8, 259: 8, 262: 1, 277: 1, 322: side, 323: side, 324: 134, 325: len(data)}
+    entries = b"".join(struct.pack("<HHLL", tag, 4, 1, value) for tag, value in numbers.items())
+    with pytest.raises(UnreadablePhotoError, match="has tiles that are larger than the picture; save it again"):
+        Photo.open(b"II*\0" + struct.pack("<LH", 8, len(numbers)) + entries + bytes(4) + data)
+
+
+def test_a_jpeg_of_very_many_exif_blocks_is_refused_at_once() -> None:
+    data = encoded(scene(), "JPEG")
+    assert Photo.open(photos.with_segments(data, *[(0xE1, b"Exif\0\0")] * 100)).size == (64, 48)
+    with pytest.raises(UnreadablePhotoError, match="is a JPEG of more than 100 EXIF blocks; save it again"):
+        Photo.open(photos.with_segments(data, *[(0xE1, b"Exif\0\0")] * 101))

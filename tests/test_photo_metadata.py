@@ -1,13 +1,30 @@
+import io
 import struct
 
 import numpy as np
 import pytest
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageCms
 
 import faceveil.photo.exif as exif_module
 import photos
 from faceveil.errors import UnwritablePhotoError
-from photos import FORMATS, SECRET, decoded, encoded, exif, hostile_exif, image, mean_difference, read, scene, telling
+from faceveil.photo.profile import anonymous
+from photos import (
+    FORMATS,
+    SECRET,
+    chunk,
+    decoded,
+    encoded,
+    exif,
+    hostile_exif,
+    image,
+    mean_difference,
+    read,
+    scene,
+    telling,
+)
+
+PROFILES = [photos.adobe_rgb_profile(), photos.linear_gray_profile(), photos.cmyk_profile()]
 
 
 @pytest.mark.parametrize("format", [format for format in FORMATS if format != "BMP"])
@@ -119,3 +136,39 @@ def test_no_picture_can_hide_in_a_value(length: int, kept: bool) -> None:
     written = read(encoded(scene(), "JPEG", exif=tags)).encode(keep_metadata=True)
     assert image(written).getexif()[ExifTags.Base.Artist] == "somebody"
     assert (SECRET in written) == kept
+
+
+@pytest.mark.parametrize(("name", "length"), [(b"gAMA", 4), (b"cHRM", 32), (b"sRGB", 1), (b"cICP", 4)])
+def test_nothing_hides_behind_what_a_png_says_of_its_colors(name: bytes, length: int) -> None:
+    data = encoded(scene(), "PNG")
+    written = read(data[:33] + chunk(name, bytes(length) + SECRET) + data[33:]).encode()
+    assert SECRET not in written
+
+
+@pytest.mark.parametrize("keep_metadata", [False, True])
+def test_a_color_profile_names_no_screen(keep_metadata: bool) -> None:
+    named = photos.adobe_rgb_profile(mmod=SECRET) + SECRET  # a screen's maker, model and number, as Apple keeps them
+    named = named[:48] + b"MAKEMODL" + named[56:]
+    written = read(encoded(scene(), "PNG", icc_profile=named)).encode(keep_metadata=keep_metadata)
+    kept = image(written).info["icc_profile"]
+    assert not any(told in kept for told in (SECRET, b"MAKE", b"MODL"))
+
+
+@pytest.mark.parametrize("profile", [photos.SRGB, *PROFILES])
+def test_a_color_profile_means_the_same_colors_without_its_names(profile: bytes) -> None:
+    mode = {"GRAY": "L", "RGB ": "RGB", "CMYK": "CMYK"}[profile[16:20].decode()]
+    levels = np.random.default_rng(0).integers(
+        0, 256, (32, 32, len(Image.new(mode, (1, 1)).getbands())), dtype=np.uint8
+    )
+    picture = Image.fromarray(levels.squeeze(), mode)
+
+    def lab(icc: bytes) -> np.ndarray:
+        space = ImageCms.createProfile("LAB")
+        return np.asarray(ImageCms.profileToProfile(picture, io.BytesIO(icc), space, outputMode="LAB"))
+
+    np.testing.assert_array_equal(lab(anonymous(profile)), lab(profile))
+
+
+@pytest.mark.parametrize("damaged", [b"", bytes(200), photos.SRGB[:140], photos.SRGB[:128] + b"\xff" * 40])
+def test_a_damaged_color_profile_is_none(damaged: bytes) -> None:
+    assert anonymous(damaged) == b""

@@ -26,7 +26,7 @@ DEFAULTS: Mapping[str, Options] = {
 
 _FINE = (736, 1110)  # the sums of the standard quantization tables at quality 90: luminance, chrominance
 _LOSSLESS = ("raw", "packbits", "tiff_lzw", "tiff_adobe_deflate", "zstd", "lzma")
-_COLORS = (b"gAMA", b"cHRM", b"sRGB", b"cICP")
+_COLORS = {b"gAMA": 4, b"cHRM": 32, b"sRGB": 1, b"cICP": 4}  # bytes; in what is longer anything may hide
 
 
 def options_like(image: ImageFile, data: bytes) -> Options:
@@ -75,7 +75,7 @@ def _png_colors(data: bytes) -> PngInfo:
     kept, start = PngInfo(), 8
     while (name := data[start + 4 : start + 8]) not in (b"IDAT", b""):
         length = int.from_bytes(data[start : start + 4])
-        if name in _COLORS:
+        if _COLORS.get(name) == length:
             kept.add(name, data[start + 8 : start + 8 + length])
         start += 12 + length
     return kept

@@ -18,12 +18,14 @@ from faceveil.photo.colors import Alpha, eight_bits, from_image, is_colorless, t
 from faceveil.photo.encoding import depth, options_like
 from faceveil.photo.exif import Exif
 from faceveil.photo.formats import opened
+from faceveil.photo.profile import anonymous
 from faceveil.photo.source import Source
 from faceveil.types import Pixels
 
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # or else its messages end on the standard error stream
 
 MAX_PROFILE = 4 << 20  # bytes
+MAX_TILE = 1 << 20  # pixels of a tile that a small picture may have
 MAX_SCANS = 100  # of a JPEG; cameras and programs write about ten
 
 _ONE_AT_A_TIME = threading.Lock()  # the filters of warnings belong to the whole process
@@ -54,6 +56,8 @@ def decode(data: bytes, max_pixels: int) -> Decoded:
     try:
         with _ONE_AT_A_TIME, warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"(PIL|pillow_heif)\.")
+            if data.startswith(b"\xff\xd8") and data.count(b"Exif\0\0") > MAX_SCANS:  # Pillow joins them one by one
+                raise UnreadablePhotoError(f"is a JPEG of more than {MAX_SCANS} EXIF blocks; save it again")
             image = opened(data)
             _check(image, data, max_pixels)
             image.load()
@@ -78,9 +82,16 @@ def _check(image: ImageFile, data: bytes, max_pixels: int) -> None:
         raise UnreadablePhotoError("is animated or has several pages; save the picture that you want by itself")
     if isinstance(image, TiffImageFile) and (image.tag_v2.get(Base.NewSubfileType) == 1 or 0xC612 in image.tag_v2):
         raise UnreadablePhotoError("is a camera's raw file; export it as a JPEG or TIFF")
+    if isinstance(image, TiffImageFile) and _tile(image) > 4 * width * height + MAX_TILE:
+        raise UnreadablePhotoError("has tiles that are larger than the picture; save it again")
     by_chance = len(data) // (1 << 14)  # at most, in whatever follows the picture, such as a phone's short film
     if image.format == "JPEG" and data.count(b"\xff\xda") > MAX_SCANS + by_chance:
         raise UnreadablePhotoError(f"is a JPEG of more than {MAX_SCANS} scans; save it again")
+
+
+def _tile(image: TiffImageFile) -> int:
+    """The pixels of a tile, all of which are decoded, however small the picture is; 0 where there are none."""
+    return int(image.tag_v2.get(Base.TileWidth, 0)) * int(image.tag_v2.get(Base.TileLength, 0))
 
 
 def _decoded(image: ImageFile, data: bytes) -> Decoded:
@@ -93,7 +104,7 @@ def _decoded(image: ImageFile, data: bytes) -> Decoded:
         (_has_others(image), "other pictures in the file (such as depth or HDR) are left out"),
         (len(icc) > MAX_PROFILE, "its color profile is too large and is left out"),
     ]
-    icc = icc if len(icc) <= MAX_PROFILE else b""
+    icc = anonymous(icc) if len(icc) <= MAX_PROFILE else b""
     upright = image if isinstance(image, TiffImageFile) else _turned(image, exif.orientation)
     if image.mode == "CMYK":
         upright, icc = to_srgb(upright, icc), b""
