@@ -10,6 +10,7 @@ import tomllib
 import tracemalloc
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
 import pytest
@@ -461,3 +462,35 @@ def test_a_changed_byte_or_a_missing_end_is_read_or_refused(tmp_path_factory, ki
         path.write_bytes(content)
         with suppress(WeightsError):
             checkpoint.tensors(path)
+
+
+def test_a_compressed_checkpoint_is_not_unpacked(tmp_path):
+    stream = io.BytesIO()
+    torch.save({"a": torch.zeros(1 << 20)}, stream)
+    with ZipFile(stream) as plain, ZipFile(tmp_path / "x.pt", "w", ZIP_DEFLATED) as packed:
+        for part in plain.infolist():
+            packed.writestr(part.filename, plain.read(part.filename))
+    with pytest.raises(WeightsError, match=r"it is compressed; save it with torch\.save"):
+        checkpoint.tensors(tmp_path / "x.pt")
+
+
+@pytest.mark.parametrize("tensor", [torch.eye(3).to_sparse(), torch.empty(3, device="meta")])
+def test_a_checkpoint_holds_all_its_numbers(tmp_path, tensor):
+    torch.save({"a": tensor}, tmp_path / "x.pt")
+    with pytest.raises(WeightsError):
+        checkpoint.tensors(tmp_path / "x.pt")
+
+
+def test_a_torch7_layer_stands_in_one_place(tmp_path):
+    def module(depth):
+        """A module of two that are one, of two that are one ..."""
+        number = 2 * depth + 1
+        if not depth:
+            return struct.pack("<iii", 3, number, 0)
+        parts = struct.pack("<id", 1, 1) + module(depth - 1) + struct.pack("<idii", 1, 2, 3, number - 2)
+        key = struct.pack("<ii", 2, 7) + b"modules"
+        return struct.pack("<iii", 3, number, 1) + key + struct.pack("<iii", 3, number + 1, 2) + parts
+
+    (tmp_path / "x.t7").write_bytes(struct.pack("<iii", 4, 9999, 1) + b"x" + module(60))
+    with pytest.raises(WeightsError, match="one of its layers stands in two places"):
+        checkpoint.tensors(tmp_path / "x.t7")

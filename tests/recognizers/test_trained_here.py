@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 import faceveil
 from faceveil import recognizers, weights
 from faceveil.cli.weights import app
-from faceveil.errors import SettingError, WeightsError
+from faceveil.errors import SettingError, UnwritablePhotoError, WeightsError
 from faceveil.protocols import calibration
 from faceveil.recognizers import card, store
 
@@ -143,3 +143,20 @@ def test_is_in_the_list(network):
     rows = {row["name"]: row for row in json.loads(CliRunner().invoke(app, ["list", "--json"]).stdout)}
     assert rows[NAME]["installed"] == "cache"
     assert rows[NAME]["trained_on"] == '"ours"'
+
+
+def test_where_a_new_one_cannot_be_kept_the_older_one_is_whole(network, monkeypatch):
+    old = like(NAME, network)
+    published = store.publish
+
+    def full(data, path, **given):
+        if path.name == "training.json":
+            raise UnwritablePhotoError("no space left")
+        published(data, path, **given)
+
+    monkeypatch.setattr(store, "publish", full)
+    with pytest.raises(UnwritablePhotoError):
+        like(NAME, store.untrained(card.read("mobilefacenet-foamliu")))
+    assert card.read(NAME) == old
+    images = torch.rand(2, 3, 112, 112)
+    assert torch.equal(recognizers.load(NAME)(images), recognizers.Recognizer(old, network)(images))

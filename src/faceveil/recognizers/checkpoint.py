@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
 from typing import Any, ClassVar, NoReturn
+from zipfile import BadZipFile, ZipFile, is_zipfile
 
 import numpy as np
 import torch
@@ -35,7 +36,7 @@ BROKEN = (
         TypeError,
         ValueError,
     ),
-    *(SafetensorError, pickle.UnpicklingError, struct.error),
+    *(SafetensorError, pickle.UnpicklingError, struct.error, BadZipFile),
 )
 
 ROOM = 4  # numbers for a byte of the file; a few names may share them
@@ -57,6 +58,8 @@ def tensors(path: Path) -> Tensors:
     reader = next(reader for begins, reader in _CONTAINERS if re.match(begins, data, re.DOTALL))
     try:
         given = reader(data)
+        if not all(tensor.layout is torch.strided and tensor.is_cpu for tensor in given.values()):
+            raise ValueError("tensors that are sparse, or of which only the shape is there")
         if sum(tensor.numel() for tensor in given.values()) > ROOM * len(data):
             raise ValueError(f"too many {SHARED}")
         found = {name.removeprefix("module."): tensor.float() for name, tensor in given.items()}
@@ -93,6 +96,9 @@ def fold(given: Mapping[str, Tensor], epsilon: float = 1e-5) -> Tensors:
 
 
 def _pytorch(data: bytes) -> Mapping[str, Tensor]:
+    stream = io.BytesIO(data)
+    if is_zipfile(stream) and sum(part.file_size for part in ZipFile(stream).infolist()) > ROOM * len(data):
+        raise ValueError("it is compressed; save it with torch.save")
     with warnings.catch_warnings(action="ignore"):  # of unusual pickles, which are refused anyway if need be
         return _state_dict(torch.load(io.BytesIO(data), map_location="cpu", weights_only=True))
 

@@ -23,6 +23,7 @@ from faceveil.errors import SettingError, WeightsError
 from faceveil.files import one_line, publish, remove_leftovers
 from faceveil.recognizers import card as cards
 from faceveil.recognizers.card import Card, Source
+from faceveil.recognizers.checkpoint import BROKEN
 from faceveil.weights import File
 
 Progress = Callable[[str, int, int], None]  # which file of how many, its bytes so far, its bytes in all
@@ -170,10 +171,12 @@ def keep(card: Card, network: nn.Module, about: Mapping[str, object]) -> Card:
         data = save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()})
         digest = sha256(data).hexdigest()
         name = f"{digest[:12]}.safetensors"
-        _write(home, data, Record(name, digest, {name: digest}))
         kept = replace(card, sources=(Source((File(name, digest),), card.sources[0].page),))
+        remove_leftovers(home)
+        publish(data, home / name, force=True)
         publish(json.dumps(about, indent=1).encode(), home / "training.json", force=True)
-        cards.write(kept)
+        cards.write(kept)  # before it the older one is whole, after it the new one
+        _tell(home, Record(name, digest, {name: digest}))
     return kept
 
 
@@ -204,6 +207,9 @@ def record(card: Card) -> Record | None:
 
     What nobody has a record of can be pulled, or added, again.
     """
+    own = [file for source in card.sources for file in source.files if (_folder(card) / file.name).is_file()]
+    if card.name not in cards.published() and own:
+        return Record(own[0].name, own[0].sha256, {own[0].name: own[0].sha256})
     found = _read(_folder(card) / "record.json")
     if found is None:
         return None
@@ -264,7 +270,10 @@ def _keep(card: Card, paths: tuple[Path, ...]) -> Record:
 
 def _whole(card: Card, paths: tuple[Path, ...]) -> dict[str, Tensor]:
     """The tensors in files, as the card's network wants them; `WeightsError` for others."""
-    tensors: dict[str, Tensor] = _architecture(card).read(paths)
+    try:
+        tensors: dict[str, Tensor] = _architecture(card).read(paths)
+    except BROKEN as error:
+        raise WeightsError(f"{paths[0]} holds no weights for {card.name} ({one_line(error)})") from error
     fit(card, tensors)
     if lost := next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), None):
         raise WeightsError(f"these weights do not fit {card.name}: {lost} holds what is no number, or infinite")
@@ -275,6 +284,10 @@ def _write(home: Path, data: bytes, kept: Record) -> None:
     """Writes a file of weights and its record, and removes other files of weights."""
     remove_leftovers(home)
     publish(data, home / kept.file, force=True)
+    _tell(home, kept)
+
+
+def _tell(home: Path, kept: Record) -> None:
     publish(json.dumps(asdict(kept), indent=1).encode(), home / "record.json", force=True)
     for old in home.glob("*.safetensors"):
         if old.name != kept.file:

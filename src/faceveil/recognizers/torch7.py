@@ -24,8 +24,12 @@ def layers(data: bytes) -> dict[str, Tensor]:
     Files from before 2016 hold the inverse of a standard deviation, `running_std`, where later ones hold a variance.
     """
     found: dict[str, Tensor] = {}
+    visited = set[int]()
 
     def visit(module: dict[Any, Any], path: str) -> None:
+        if id(module) in visited:
+            raise ValueError("one of its layers stands in two places")
+        visited.add(id(module))
         if isinstance(module.get("running_std"), Tensor):
             module["running_var"] = module["running_std"] ** -2 - module["eps"]
         for name in ("weight", "bias", "running_mean", "running_var"):
