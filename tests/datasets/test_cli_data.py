@@ -36,6 +36,13 @@ def test_lists_what_is_left_out(pack):
     assert "left out: 000003: the photo" in run("prepare", "tiny", pack)
 
 
+def test_a_photo_s_name_forges_no_line(tmp_path):
+    lay(tmp_path, "a/1.png", "a/2.png")
+    (tmp_path / "a/x\nleft out: nothing\x1b[1A.jpg").write_bytes(b"no photo")
+    told = run("prepare", "tiny", tmp_path)
+    assert told.count("\nleft out: ") == 3 and "\x1b" not in told
+
+
 def test_a_folder_without_photos_is_no_data_set(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(SettingError, match="holds no photo; give a folder of photos"):

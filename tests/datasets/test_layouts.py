@@ -1,3 +1,4 @@
+import os
 from itertools import groupby, product
 from pathlib import Path
 
@@ -6,7 +7,8 @@ from synthetic import lay
 
 from faceveil import datasets
 from faceveil.datasets import Pair
-from faceveil.errors import SettingError
+from faceveil.datasets.base import Sample
+from faceveil.errors import SettingError, UnreadablePhotoError
 
 
 def test_a_folder_per_person_names_the_person(tmp_path):
@@ -156,3 +158,9 @@ def test_cfp_at_hand_is_whole(shared):
     assert {name: len(each) for name, each in pairs.items()} == {"FF": 783, "FP": 778}
     assert all((samples[pair.first] == samples[pair.second]) == pair.same for each in pairs.values() for pair in each)
     assert all("frontal" in pair.first and "profile" in pair.second for pair in pairs["FP"])
+
+
+def test_a_photo_of_a_data_set_is_a_file(tmp_path):
+    os.mkfifo(tmp_path / "a.jpg")
+    with pytest.raises(UnreadablePhotoError, match="is not a file"):
+        Sample("a.jpg", "a", tmp_path / "a.jpg").read()

@@ -14,6 +14,7 @@ from synthetic import LANDMARKS, Finder, lay, png
 from faceveil import datasets
 from faceveil.datasets import Pair, preparation
 from faceveil.datasets.preparation import subject
+from faceveil.datasets.store import Rows
 from faceveil.errors import SettingError
 from faceveil.faces.align import align
 from faceveil.faces.detect import Face
@@ -180,3 +181,14 @@ def test_a_photo_is_of_the_large_face_near_the_center():
 def test_finds_the_faces_of_lfw(shared):
     few = datasets.open(shared / "data/lfw/photos/Abdoulaye_Wade")
     assert len(datasets.prepare(few, "arcface", (112, 112))) == 4
+
+
+def test_faces_are_made_anew_where_the_power_failed(tmp_path):
+    Rows(tmp_path, (1, 1)).add({"1" * 64: np.full((1, 1, 3), 1, np.uint8)})
+    for name, lost in (("images.uint8", 3), ("photos.sha256", 65)):
+        with (tmp_path / name).open("ab") as stream:
+            stream.write(bytes(lost))
+    for key in "34":
+        Rows(tmp_path, (1, 1)).add({key * 64: np.full((1, 1, 3), int(key), np.uint8)})
+    rows = Rows(tmp_path, (1, 1))
+    assert [rows.images()[rows[key * 64]][0, 0, 0] for key in "34"] == [3, 4]

@@ -241,7 +241,7 @@ def _opinions_json(found: "Opinions") -> dict[str, object]:
 
 
 def _show(cloaked: Path, found: "Check") -> None:
-    table = Table(title=escape(str(cloaked)), box=box.SIMPLE, collapse_padding=True, pad_edge=False)
+    table = Table(title=escape(one_line(cloaked)), box=box.SIMPLE, collapse_padding=True, pad_edge=False)
     heads = ["recognizer", "file", "nearest", "median", "same\nbelow", "photos\nmatched"]
     for head in [*heads, *(["rank among\npeople"] if found.people else [])]:
         table.add_column(head, no_wrap=head != "recognizer", overflow="fold")

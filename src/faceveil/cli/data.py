@@ -15,6 +15,7 @@ from faceveil.cli.report import show_json, watch
 from faceveil.datasets import Split, catalog
 from faceveil.datasets.catalog import Entry
 from faceveil.errors import SettingError
+from faceveil.files import one_line
 from faceveil.recognizers import card
 
 app = typer.Typer(no_args_is_help=True, help="Data sets: photos of people, their faces aligned once and kept.")
@@ -122,7 +123,7 @@ def _summary(entry: Entry) -> str:
     lines = [
         f"{entry.name}: {entry.photos} photos of {entry.identities} people, pairs {_counts(entry.pairs)}",
         f"faces: {_counts(entry.faces)}",
-        *(f"left out: {photo}: {reason}" for photo, reason in list(entry.missing.items())[:SHOWN]),
+        *(f"left out: {one_line(photo)}: {one_line(reason)}" for photo, reason in list(entry.missing.items())[:SHOWN]),
     ]
     if len(entry.missing) > SHOWN:
         lines.append(f"left out: {len(entry.missing) - SHOWN} more; see: faceveil data list --json")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from faceveil.errors import SettingError, UnreadablePhotoError
+from faceveil.photo.files import read
 from faceveil.photo.formats import format_of
 
 
@@ -25,7 +26,9 @@ class Sample:
     length: int = -1
 
     def read(self) -> bytes:
-        """The encoded photo; raises `UnreadablePhotoError` where its file cannot be read."""
+        """The encoded photo; raises `UnreadablePhotoError` where its file cannot be read, or is none."""
+        if self.length < 0:
+            return read(self.path)
         try:
             with self.path.open("rb") as stream:
                 stream.seek(self.offset)

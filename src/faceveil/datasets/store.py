@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,7 +65,7 @@ def _whole_lines(path: Path) -> Iterator[tuple[str, bytes]]:
         for line in stream:
             try:
                 key, _ = json.loads(line)
-            except ValueError:
+            except (ValueError, TypeError):
                 break
             if not line.endswith(b"\n"):
                 break
@@ -85,7 +86,12 @@ class Rows:
         count = min(self._pixels.stat().st_size // self._bytes, self._keys.stat().st_size // (DIGEST + 1))
         os.truncate(self._pixels, count * self._bytes)
         os.truncate(self._keys, count * (DIGEST + 1))
-        self._rows = {key: row for row, key in enumerate(self._keys.read_text("ascii").split())}
+        keys = self._keys.read_text("ascii", "replace").split("\n")[:count]
+        if len(set(keys)) < count or not all(re.fullmatch(f"[0-9a-f]{{{DIGEST}}}", key) for key in keys):
+            keys = []  # the power failed while they were written: which face is whose is not known
+            os.truncate(self._pixels, 0)
+            os.truncate(self._keys, 0)
+        self._rows = {key: row for row, key in enumerate(keys)}
 
     @property
     def _bytes(self) -> int:
