@@ -17,7 +17,7 @@ from faceveil.faces.detect import Detector, Face
 from faceveil.objectives.feature import distance
 from faceveil.photo import jpeg, resize
 from faceveil.recognizers import Recognizer
-from faceveil.types import Embeddings, Landmarks, Pixels
+from faceveil.types import Embeddings, Images, Landmarks, Pixels
 
 TREATMENTS: dict[str, Callable[[Pixels], Pixels]] = {
     "as saved": lambda pixels: pixels,
@@ -179,12 +179,14 @@ def embed(recognizer: Recognizer, sightings: Sequence[Sighting]) -> Embeddings:
     Raises `WeightsError` where they are no numbers: a distance that is none lies below no threshold.
     """
     template = templates.template(*recognizer.wanted)
-    images = [
-        align(torch.from_numpy(sighting.window).permute(2, 0, 1) / 255, sighting.landmarks, template, recognizer.size)
-        for sighting in sightings
-    ]
+
+    def aligned(sighting: Sighting) -> Images:
+        window = torch.from_numpy(sighting.window).permute(2, 0, 1) / 255
+        return align(window, sighting.landmarks, template, recognizer.size)
+
+    parts = (sightings[start : start + 32] for start in range(0, len(sightings), 32))
     with torch.no_grad():
-        found = torch.cat([recognizer(part.to(recognizer.device)).cpu() for part in torch.split(torch.cat(images), 32)])
+        found = torch.cat([recognizer(torch.cat([*map(aligned, part)]).to(recognizer.device)).cpu() for part in parts])
     if not found.isfinite().all():
         raise WeightsError(f"{recognizer.name} sees no numbers in a face; add, or train, its weights again")
     return found

@@ -78,7 +78,7 @@ class Protector:
         epsilon: float | None = None,
         surrogates: Sequence[str | Recognizer] | None = None,
         judges: Sequence[str | Recognizer] | None = None,
-        targets: Sequence[Photo] = (),
+        targets: Iterable[Photo] = (),
         settings: Mapping[str, Any] | None = None,
         choice: Choice | None = None,
         device: str = "auto",
@@ -213,13 +213,16 @@ class Protector:
             raise NoFaceError(f"{name}: shows no face to look for; give a clear photo of the person")
         return self._embed(photo.pixels, faces[:1])
 
-    def _targets(self, photos: Sequence[Photo]) -> tuple[Embeddings, ...]:
+    def _targets(self, photos: Iterable[Photo]) -> tuple[Embeddings, ...]:
         """For each surrogate, the embeddings of the largest face of each photo that shows one."""
-        found = [(photo, self.detector([photo.pixels])[0][:1]) for photo in photos]
-        sightings = [Sighting.of(face, photo.pixels) for photo, faces in found for face in faces]
-        if not sightings:
+        seen = [
+            [embed(surrogate, [Sighting.of(face, photo.pixels)]) for surrogate in self.surrogates]
+            for photo in photos
+            for face in self.detector([photo.pixels])[0][:1]
+        ]
+        if not seen:
             raise NoFaceError("no photo of a target shows a face; give others")
-        return tuple(embed(surrogate, sightings) for surrogate in self.surrogates)
+        return tuple(map(torch.cat, zip(*seen, strict=True)))
 
     def _embed(self, pixels: Pixels, faces: Sequence[Face]) -> Embeddings:
         return embed(self.surrogates[0], [Sighting.of(face, pixels) for face in faces])

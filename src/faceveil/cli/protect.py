@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -169,7 +170,7 @@ def protect(
         epsilon,
         surrogate,
         judge,
-        [Photo.open(photo, max_pixels) for photo in _people(targets)] if targets else (),
+        map(partial(Photo.open, max_pixels=max_pixels), _people(targets)) if targets else (),
         settings,
         Choice(_faces(faces), Photo.open(only_like, max_pixels) if only_like else None),
         device,
