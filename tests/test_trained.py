@@ -14,7 +14,10 @@ def written(tmp_path):
     module = nn.Linear(3, 2)
     path = tmp_path / "line.safetensors"
     trained.write(
-        trained.Trained(module.state_dict(), {"in_features": 3, "out_features": 2}, {"command": "here"}), path
+        trained.Trained(
+            module.state_dict(), {"in_features": 3, "out_features": 2}, {"command": "here", "servers": ["toy-9"]}
+        ),
+        path,
     )
     return module, path
 
@@ -22,7 +25,7 @@ def written(tmp_path):
 def test_a_module_comes_back_in_half_precision(written):
     module, path = written
     again = trained.read(path)
-    assert again.recipe == {"command": "here"}
+    assert (again.recipe["command"], again.servers) == ("here", ("toy-9",))
     assert torch.equal(again.build(nn.Linear).weight, module.weight.half().float())
     assert not again.build(nn.Linear).weight.requires_grad
 
@@ -53,7 +56,9 @@ def test_what_is_not_there_is_named(name):
 
 def test_a_note_without_what_it_must_say_is_refused(written):
     _, path = written
-    for note in ("[]", "{}", "junk", '{"sha256": 1}'):
+    told = json.loads(path.with_suffix(".json").read_text("utf-8"))
+    recipes = [told | {"recipe": recipe} for recipe in ({}, None, {"servers": None}, {"servers": [1]})]
+    for note in ("[]", "{}", "junk", '{"sha256": 1}', *map(json.dumps, recipes)):
         path.with_suffix(".json").write_text(note)
         with pytest.raises(WeightsError):
             trained.read(path)

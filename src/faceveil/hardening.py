@@ -4,6 +4,7 @@ Vos, 2023, Creating a Defense against Face De-Identification, Algorithm 1. The s
 """
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field, replace
@@ -279,6 +280,7 @@ def _obfuscate(
                 levels = (255 * cloaked).round().to(torch.uint8).permute(0, 2, 3, 1)
                 stream.write(levels.cpu().numpy().tobytes())
                 stream.flush()
+                os.fsync(stream.fileno())  # or after a power cut what was not written counts as made
         made[obfuscator.name] = np.memmap(path, np.uint8, "r", shape=shape)
     return made
 

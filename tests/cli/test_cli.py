@@ -61,3 +61,16 @@ def test_a_stopped_command_says_how_to_go_on(tmp_path, capsys, monkeypatch):
 def test_numbers_that_are_none_are_null(capsys):
     show_json({"a": float("nan"), "b": [1.5, float("inf"), None, {"c": float("-inf")}], "d": (Path("x"), "NaN")})
     assert json.loads(capsys.readouterr().out) == {"a": None, "b": [1.5, None, None, {"c": None}], "d": ["x", "NaN"]}
+
+
+def test_a_full_disk_is_one_line_and_no_traceback(tmp_path, capsys, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device", "a\nfile")
+
+    monkeypatch.setattr("faceveil.datasets.open", full)
+    with pytest.raises(SystemExit) as ended:
+        main(["calibrate", str(tmp_path)])
+    assert ended.value.code == 1
+    told = capsys.readouterr().err
+    assert told.startswith("faceveil: ") and told.count("\n") == 1
+    assert told.endswith("; make room, or check permissions, and run the same command again to go on\n")

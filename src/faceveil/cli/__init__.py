@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 from faceveil import __version__
 from faceveil.cli.report import FAILED, STOPPED, USAGE, fail
 from faceveil.errors import FaceveilError, SettingError
+from faceveil.files import one_line
 
 # PyTorch's threads wait for each other awake, but briefly: where they sleep at once, one face takes twice as
 # long; where they stay awake, it takes twice as long on a busy machine
@@ -86,3 +87,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except FaceveilError as error:
         fail(str(error))
         sys.exit(USAGE if isinstance(error, SettingError) else FAILED)
+    except OSError as error:
+        fail(f"{one_line(error)}; make room, or check permissions, and run the same command again to go on")
+        sys.exit(FAILED)

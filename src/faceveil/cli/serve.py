@@ -88,7 +88,7 @@ def serve(
     if not NAME.fullmatch(called.encode()):
         raise SettingError(f"{called!r} is no model's name; give --name, 1 to 32 of a-z, 0-9, '.', '_' and '-'")
     place = choose(device)
-    cloud, fools = load(model, place), tuple(trained.read(model).recipe["servers"])
+    cloud, fools = load(model, place), trained.read(model).servers
     served = Model(called, cloud, cloud.epsilon, place, fools)
     if cloud.enhancement is not None and cloud.universal.shape[1:] != (SIDE, SIDE):
         raise SettingError(f"{model} is no module for faces of {SIDE} x {SIDE} pixels; train one on such")

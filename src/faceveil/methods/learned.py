@@ -29,7 +29,7 @@ class Learned(Stencil):
     @property
     def attacked(self) -> tuple[str, ...]:
         """The names of the recognizers that it learned to fool; the surrogates make no difference."""
-        return tuple(self.lesson.recipe["servers"])
+        return self.lesson.servers
 
 
 @dataclass(frozen=True)

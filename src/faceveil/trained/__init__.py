@@ -25,12 +25,18 @@ Module = TypeVar("Module", bound=nn.Module)
 class Trained:
     """Tensors by name, in float32; the `options` with which their module is built; the `recipe` that made them.
 
-    A recipe tells the command, the data, the seed, how long it took, and what else one needs to make them again.
+    A recipe tells the command, the data, the seed, how long it took, and what else one needs to make them again; it
+    names, as `servers`, the recognizers that they learned to fool.
     """
 
     tensors: Mapping[str, Tensor]
     options: Mapping[str, Any]
     recipe: Mapping[str, Any]
+
+    @property
+    def servers(self) -> tuple[str, ...]:
+        """The names of the recognizers that it learned to fool."""
+        return tuple(self.recipe["servers"])
 
     def build(self, kind: Callable[..., Module]) -> Module:
         """The module of these options with these tensors, in eval mode, not to be trained further.
@@ -63,7 +69,10 @@ def read(where: str | Path) -> Trained:
         if sha256(data).hexdigest() != note["sha256"]:
             raise WeightsError(f"{path} is not the file that {path.stem}.json tells of; train it, or install, again")
         tensors = {name: tensor.float() for name, tensor in load(data).items()}
-        return Trained(tensors, note["options"], note["recipe"])
+        found = Trained(tensors, note["options"], note["recipe"])
+        if not all(isinstance(name, str) for name in found.servers):
+            raise WeightsError(f"{path.stem}.json does not tell which recognizers it learned to fool; train it again")
+        return found
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         there = ", ".join(names())
         raise WeightsError(
