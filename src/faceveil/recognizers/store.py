@@ -205,7 +205,7 @@ def remove(name: str) -> None:
 def record(card: Card) -> Record | None:
     """What the cache holds for a card: nothing, too, where the record is damaged or tells of other files than the card.
 
-    What nobody has a record of can be pulled, or added, again.
+    What nobody has a record of can be pulled, or added, again. Of one's own recognizer its card tells, written last.
     """
     own = [file for source in card.sources for file in source.files if (_folder(card) / file.name).is_file()]
     if card.name not in cards.published() and own:
