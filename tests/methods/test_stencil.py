@@ -108,7 +108,7 @@ def test_a_universal_perturbation_is_scaled_to_epsilon(kept):
 
 def test_a_universal_perturbation_of_another_size_is_refused(kept, tmp_path):
     other = tmp_path / "small.safetensors"
-    trained.write(keep(Universal(torch.zeros(3, 12, 12)), 8.0, {}), other)
+    trained.write(keep(Universal(torch.zeros(3, 12, 12)), 8.0, {"servers": []}), other)
     with pytest.raises(WeightsError, match="holds a perturbation of"):
         UniversalMethod(NETS, str(other))
     with pytest.raises(WeightsError, match="advfaces holds a perturbation of"):
