@@ -57,8 +57,8 @@ def test_what_is_not_there_is_named(name):
 def test_a_note_without_what_it_must_say_is_refused(written):
     _, path = written
     told = json.loads(path.with_suffix(".json").read_text("utf-8"))
-    recipes = [told | {"recipe": recipe} for recipe in ({}, None, {"servers": None}, {"servers": [1]})]
-    for note in ("[]", "{}", "junk", '{"sha256": 1}', *map(json.dumps, recipes)):
+    recipes = ({}, None, *({"servers": servers} for servers in (None, [1], "dlib")))
+    for note in ("[]", "{}", "junk", '{"sha256": 1}', *(json.dumps(told | {"recipe": each}) for each in recipes)):
         path.with_suffix(".json").write_text(note)
         with pytest.raises(WeightsError):
             trained.read(path)

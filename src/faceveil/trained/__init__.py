@@ -70,7 +70,7 @@ def read(where: str | Path) -> Trained:
             raise WeightsError(f"{path} is not the file that {path.stem}.json tells of; train it, or install, again")
         tensors = {name: tensor.float() for name, tensor in load(data).items()}
         found = Trained(tensors, note["options"], note["recipe"])
-        if not all(isinstance(name, str) for name in found.servers):
+        if isinstance(found.recipe["servers"], str) or not all(isinstance(name, str) for name in found.servers):
             raise WeightsError(f"{path.stem}.json does not tell which recognizers it learned to fool; train it again")
         return found
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
