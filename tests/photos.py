@@ -169,6 +169,12 @@ def adobe_rgb_profile(**others: bytes) -> bytes:
     )
 
 
+def in_lab(picture: Image.Image, icc: bytes) -> np.ndarray:
+    """The colors that a picture has by a profile."""
+    lab = ImageCms.createProfile("LAB")
+    return np.asarray(ImageCms.profileToProfile(picture, io.BytesIO(icc), lab, outputMode="LAB"))
+
+
 def cmyk_profile() -> bytes:
     """An ICC profile of a strange press: pure cyan prints middle gray (Lab 50 0 0), everything else as one expects."""
     corners = bytearray()

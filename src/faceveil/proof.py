@@ -19,6 +19,8 @@ from faceveil.photo import jpeg, resize
 from faceveil.recognizers import Recognizer
 from faceveil.types import Embeddings, Images, Landmarks, Pixels
 
+TOGETHER = 32  # faces that are aligned and embedded at once
+
 TREATMENTS: dict[str, Callable[[Pixels], Pixels]] = {
     "as saved": lambda pixels: pixels,
     "JPEG 75": lambda pixels: jpeg(pixels, 75),
@@ -184,7 +186,7 @@ def embed(recognizer: Recognizer, sightings: Sequence[Sighting]) -> Embeddings:
         window = torch.from_numpy(sighting.window).permute(2, 0, 1) / 255
         return align(window, sighting.landmarks, template, recognizer.size)
 
-    parts = (sightings[start : start + 32] for start in range(0, len(sightings), 32))
+    parts = (sightings[start : start + TOGETHER] for start in range(0, len(sightings), TOGETHER))
     with torch.no_grad():
         found = torch.cat([recognizer(torch.cat([*map(aligned, part)]).to(recognizer.device)).cpu() for part in parts])
     if not found.isfinite().all():

@@ -27,6 +27,7 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())  # or else its messag
 MAX_PROFILE = 4 << 20  # bytes
 MAX_TILE = 1 << 20  # pixels of a tile that a small picture may have
 MAX_SCANS = 100  # of a JPEG; cameras and programs write about ten
+MAX_EXIF = 100  # blocks of a JPEG, which Pillow joins one by one; there are one or two
 
 _ONE_AT_A_TIME = threading.Lock()  # the filters of warnings belong to the whole process
 _UPRIGHT = {
@@ -56,8 +57,8 @@ def decode(data: bytes, max_pixels: int) -> Decoded:
     try:
         with _ONE_AT_A_TIME, warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"(PIL|pillow_heif)\.")
-            if data.startswith(b"\xff\xd8") and data.count(b"Exif\0\0") > MAX_SCANS:  # Pillow joins them one by one
-                raise UnreadablePhotoError(f"is a JPEG of more than {MAX_SCANS} EXIF blocks; save it again")
+            if data.startswith(b"\xff\xd8") and data.count(b"Exif\0\0") > MAX_EXIF:
+                raise UnreadablePhotoError(f"is a JPEG of more than {MAX_EXIF} EXIF blocks; save it again")
             image = opened(data)
             _check(image, data, max_pixels)
             image.load()
