@@ -278,6 +278,14 @@ def test_weights_of_ones_own_are_added_under_another_name(tmp_path):
     assert "other" not in card.names()
 
 
+@pytest.mark.parametrize("like", ["dlib", "mobilefacenet-foamliu"])
+def test_a_file_of_something_else_is_refused_in_one_line(tmp_path, like):
+    (tmp_path / "x.dat").write_bytes(b"no weights at all")
+    with pytest.raises(WeightsError, match=r"^[^\n]*x\.dat[^\n]*$"):
+        store.adopt("mine", tmp_path / "x.dat", card.read(like))
+    assert "mine" not in card.names()
+
+
 def test_a_file_of_its_own_is_not_added_again(tmp_path):
     store.add(card.read("sphereface"), blank("sphereface", tmp_path / "official.pth"))
     (kept,) = (weights.folder() / "sphereface").glob("*.safetensors")
